@@ -1,0 +1,132 @@
+"""The database door: the one pool, `transaction()`, the loader of `queries/*.sql`, and selects over tables.py.
+
+Row functions take a connection and open no transaction; the edge (a route, the tick, the settler) opens
+exactly one with `transaction()`. Connections speak UTC and look into the schema `duework`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib import resources
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from sqlalchemy import Delete, Insert, Select, Update
+from sqlalchemy.dialects.postgresql import psycopg as dialect
+
+from engine.errors import StoreUnavailable
+from engine.settings import Settings, masked_url
+
+Connection = psycopg.AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+Row = dict[str, Any]
+SESSION = "-c search_path=duework,public -c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+
+
+def connection_arguments(application: str) -> dict[str, Any]:
+    """What every connection of duework is opened with; `application` shows in pg_stat_activity."""
+    return {
+        "row_factory": dict_row,
+        "autocommit": True,
+        "application_name": f"duework-{application}",
+        "options": SESSION,
+        "prepare_threshold": 3,
+        "connect_timeout": 10,
+    }
+
+
+async def connect(url: str, application: str) -> Connection:
+    """One connection outside the pool (LISTEN, the command line). Raises StoreUnavailable."""
+    try:
+        return await psycopg.AsyncConnection.connect(url, **connection_arguments(application))
+    except psycopg.OperationalError as error:
+        raise unavailable(url, error) from error
+
+
+@asynccontextmanager
+async def pool(settings: Settings, application: str, *, size: int | None = None) -> AsyncIterator[Pool]:
+    """The process's pool, open while the block runs. Raises StoreUnavailable when no connection can be made."""
+    made: Pool = AsyncConnectionPool(
+        settings.database_url,
+        min_size=1,
+        max_size=size or settings.pool_size,
+        kwargs=connection_arguments(application),
+        open=False,
+        name=application,
+        timeout=10,
+    )
+    try:
+        await made.open(wait=True, timeout=10)
+    except PoolTimeout as error:
+        await made.close()
+        raise unavailable(settings.database_url, error) from error
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@asynccontextmanager
+async def transaction(source: Pool) -> AsyncIterator[Connection]:
+    """A connection in a transaction: committed at the end of the block, rolled back by an exception."""
+    try:
+        async with source.connection() as conn, conn.transaction():
+            yield conn
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        if getattr(error, "sqlstate", None):
+            raise  # the server answered: a serialization failure or a timeout is not an outage
+        raise StoreUnavailable(f"the database does not answer: {error}") from error
+
+
+def unavailable(url: str, error: Exception) -> StoreUnavailable:
+    """The error for a database that cannot be reached, with the mend in it."""
+    return StoreUnavailable(
+        f"cannot connect to {masked_url(url)}: {str(error).strip()}. "
+        "Check DUEWORK_DATABASE_URL and that PostgreSQL runs, or try `duework doctor`."
+    )
+
+
+@cache
+def query(name: str) -> LiteralString:
+    """The text of `engine/store/queries/<name>.sql`, read once."""
+    text = resources.files("engine.store.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    return cast("LiteralString", text)
+
+
+async def fetch(conn: Connection, name: str, values: Mapping[str, Any] | None = None) -> list[Row]:
+    """Run the query file `name` and return all its rows."""
+    cursor = await conn.execute(query(name), values)
+    return await cursor.fetchall()
+
+
+async def fetch_one(conn: Connection, name: str, values: Mapping[str, Any] | None = None) -> Row | None:
+    """Run the query file `name` and return its first row, or None."""
+    cursor = await conn.execute(query(name), values)
+    return await cursor.fetchone()
+
+
+async def execute(conn: Connection, name: str, values: Mapping[str, Any] | None = None) -> int:
+    """Run the query file `name` and return how many rows it changed."""
+    cursor = await conn.execute(query(name), values)
+    return cursor.rowcount
+
+
+async def select(conn: Connection, statement: Select[Any] | Insert | Update | Delete) -> list[Row]:
+    """Run a statement built over `tables.py` and return its rows (of RETURNING, for a write)."""
+    compiled = statement.compile(dialect=dialect.dialect(), compile_kwargs={"render_postcompile": True})
+    cursor = await conn.execute(cast("LiteralString", str(compiled)), _bound(compiled))
+    return await cursor.fetchall() if cursor.description else []
+
+
+def _bound(compiled: Any) -> dict[str, Any]:
+    processors = compiled._bind_processors
+    return {k: processors[k](v) if k in processors else v for k, v in compiled.params.items()}
+
+
+def placeholders(rows: Sequence[Mapping[str, Any]], *columns: str) -> dict[str, list[Any]]:
+    """Turn rows into one array per column, the shape that `unnest` takes."""
+    return {column: [row[column] for row in rows] for column in columns}

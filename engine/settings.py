@@ -1,0 +1,234 @@
+"""Settings: the only reader of the environment.
+
+Every setting is one field below; its metadata is the text of `docs/reference/settings.md`. The variable is
+`DUEWORK_` + the field's name in capitals; the seeds' names are honoured as aliases where they mean the same.
+An unknown `DUEWORK_` variable is an error, because a misspelt setting that is silently ignored is worse.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+from engine.durations import parse_duration
+from engine.errors import Problem, ValidationFailed
+
+PREFIX = "DUEWORK_"
+EMBEDDED = "embedded"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def setting(default: Any, text: str, *aliases: str, choices: tuple[str, ...] = (), secret: bool = False) -> Any:
+    """A field of `Settings`: its default, its sentence in the reference, and older names it answers to."""
+    return field(
+        default=default, metadata={"text": text, "aliases": aliases, "choices": choices, "secret": secret}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one process; immutable. Build with `load()`, or directly in tests."""
+
+    database_url: str = setting(
+        EMBEDDED,
+        "PostgreSQL 15 to 18, as a `postgresql://` URL; `embedded` starts the server from the `embedded` extra.",
+        "DATABASE_URL",
+        "ORCHESTRATOR_DATABASE_URL",
+        secret=True,
+    )
+    environment: str = setting(
+        "production",
+        "`development` lets the seeded token `system-agent` in, and only with the embedded database on loopback.",
+        "ORCHESTRATOR_ENVIRONMENT",
+        choices=("development", "staging", "production"),
+    )
+    state_dir: Path | None = setting(
+        None, "Where the embedded server keeps its data; default `$XDG_STATE_HOME/duework`, for root `/var/lib/duework`."
+    )
+    pool_size: int = setting(
+        10, "Database connections of one API or scheduler process, at most.", "ORCHESTRATOR_DATABASE_POOL_SIZE"
+    )
+    host: str = setting("127.0.0.1", "Address that the API binds.", "UVICORN_HOST")
+    port: int = setting(8080, "Port that the API binds.", "UVICORN_PORT")
+    url: str = setting("http://127.0.0.1:8080", "Where the command line finds the API.")
+    token: str = setting("", "The command line's agent token.", secret=True)
+    log_level: str = setting(
+        "INFO",
+        "Least level that is logged.",
+        "LOG_LEVEL",
+        "ORCHESTRATOR_LOG_LEVEL",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
+    log_format: str = setting(
+        "auto", "`json`, `text`, or `auto`: text on a terminal, JSON elsewhere.", choices=("auto", "json", "text")
+    )
+    lease_seconds: timedelta = setting(
+        timedelta(seconds=30), "How long a lease lasts; it is renewed every third of that.", "WORKER_LEASE_SECONDS"
+    )
+    poll_interval: timedelta = setting(
+        timedelta(seconds=1),
+        "A worker looks for work at least this often, whatever LISTEN says.",
+        "WORKER_POLL_INTERVAL",
+    )
+    poll_only: bool = setting(
+        False, "Do without LISTEN, for PgBouncer in transaction mode; latency is then the poll interval."
+    )
+    concurrency: int = setting(10, "Runs that one worker process executes at once.")
+    processes: int = setting(1, "Worker processes of `duework worker`.")
+    labels: str = setting("", "Labels of this worker, `name=value` separated by commas.")
+    drain_timeout: timedelta = setting(
+        timedelta(seconds=30), "How long a draining worker lets its runs finish before it gives them back."
+    )
+    heartbeat_interval: timedelta = setting(timedelta(seconds=5), "How often a worker says that it lives.")
+    tick_interval: timedelta = setting(timedelta(seconds=1), "How often the scheduler looks for due tasks.")
+    horizon: timedelta = setting(
+        timedelta(seconds=30), "How far ahead occurrences are materialised, so that workers start on the instant."
+    )
+    tick_batch: int = setting(500, "Tasks that one tick transaction takes at most.")
+    reap_interval: timedelta = setting(timedelta(seconds=2), "How often expired leases are looked for.")
+    rotation_interval: timedelta = setting(
+        timedelta(seconds=30), "How often the slots of the queue are rotated and drained ones truncated."
+    )
+    retention: timedelta = setting(timedelta(days=90), "How long history is kept; whole months are dropped.")
+    catalog: Path | None = setting(
+        None, "Folder of tool entries (`*.yaml`, or the seeds' `tools.json`) beside those that duework brings."
+    )
+    connections: str = setting(
+        "", "Databases that `sql.query` may use, `name=postgresql://…` separated by spaces.", secret=True
+    )
+    secrets_dir: Path | None = setting(None, "Folder in which each file is one secret, as Docker and Kubernetes mount them.")
+    file_root: Path | None = setting(None, "Folder below which `file.write` may write; unset forbids it.")
+    reflex_pii: str = setting(
+        "redact",
+        "Operator's floor for PII: a looser policy needs the scope `reflex:loosen`.",
+        choices=("allow", "flag", "redact", "block"),
+    )
+    reflex_injection: str = setting(
+        "block",
+        "Operator's floor for injection: a looser policy needs the scope `reflex:loosen`.",
+        choices=("allow", "flag", "block"),
+    )
+    max_body_bytes: int = setting(1_048_576, "Largest request body that the API reads.")
+    max_output_bytes: int = setting(1_048_576, "Largest output of one step.")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the API listens to this host alone."""
+        return self.host in LOOPBACK
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field: `lease_seconds` → `DUEWORK_LEASE_SECONDS`."""
+    return PREFIX + name.upper()
+
+
+def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), **given: Any) -> Settings:
+    """Read the settings from `.env`, the environment and `given` (command-line flags), the later winning.
+
+    Raises ValidationFailed that lists every wrong or unknown variable at once.
+    """
+    source = {**_dotenv(dotenv), **(os.environ if environ is None else environ)}
+    problems = list(_unknown(source))
+    hints = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for spec in fields(Settings):
+        name, text = _lookup(spec, source)
+        if text is None:
+            continue
+        try:
+            values[spec.name] = _convert(text, hints[spec.name], spec)
+        except (ValueError, ValidationFailed) as error:
+            problems.append(Problem("invalid_setting", f"{name}: {error}"))
+    if problems:
+        raise ValidationFailed("; ".join(problem.detail for problem in problems), errors=problems)
+    return Settings(**values | {k: v for k, v in given.items() if v is not None})
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that give a child process these settings; the inverse of `load`."""
+    defaults = Settings()
+    answer = {}
+    for spec in fields(Settings):
+        value = getattr(settings, spec.name)
+        if value == getattr(defaults, spec.name):
+            continue
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        answer[variable(spec.name)] = str(value)
+    return answer
+
+
+def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """The whole environment of a duework process that this one starts: ours, with the settings laid over it."""
+    return {**os.environ, **environment(settings), **extra}
+
+
+def secret(name: str, settings: Settings) -> str | None:
+    """One secret for a tool call: the file `name` in `secrets_dir`, else the variable `DUEWORK_SECRET_<name>`."""
+    if settings.secrets_dir is not None:
+        path = settings.secrets_dir / Path(name).name
+        if path.is_file():
+            return path.read_text(encoding="utf-8").rstrip("\n")
+    return os.environ.get(f"{PREFIX}SECRET_{name}")
+
+
+def connections(settings: Settings) -> dict[str, str]:
+    """Connection name → database URL, for the tools that speak SQL. `duework` is always the own database."""
+    named = dict(pair.split("=", 1) for pair in settings.connections.split() if "=" in pair)
+    return {"duework": settings.database_url, **named}
+
+
+def masked_url(url: str) -> str:
+    """The URL without its password, for logs and messages."""
+    password = urlsplit(url).password if "://" in url else None
+    return url.replace(f":{password}@", ":***@") if password else url
+
+
+def _lookup(spec: Field[Any], source: Mapping[str, str]) -> tuple[str, str | None]:
+    for name in (variable(spec.name), *spec.metadata["aliases"]):
+        if source.get(name):
+            return name, source[name]
+    return variable(spec.name), None
+
+
+def _unknown(source: Iterable[str]) -> Iterable[Problem]:
+    known = [variable(spec.name) for spec in fields(Settings)]
+    for name in source:
+        if not name.startswith(PREFIX) or name in known or name.startswith((f"{PREFIX}SECRET_", f"{PREFIX}TEST_")):
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; see docs/reference/settings.md"
+        yield Problem("unknown_setting", f"{name} is not a setting{hint}")
+
+
+def _convert(text: str, kind: Any, spec: Field[Any]) -> Any:
+    kind = next((part for part in get_args(kind) if part is not type(None)), kind)
+    if kind is timedelta:
+        return parse_duration(text)
+    if kind is bool:
+        if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+            raise ValueError(f"{text!r} is neither true nor false")
+        return text.lower() in ("1", "true", "yes", "on")
+    if kind is int and int(text) < 0:
+        raise ValueError(f"{text} is negative")
+    choices = {choice.lower(): choice for choice in spec.metadata["choices"]}
+    if choices:
+        if text.lower() not in choices:
+            raise ValueError(f"{text!r} is not one of {', '.join(choices.values())}")
+        return choices[text.lower()]
+    return kind(text)
+
+
+def _dotenv(path: Path | None) -> dict[str, str]:
+    """`KEY=value` lines; `#` opens a comment, quotes around a value are taken off."""
+    if path is None or not path.is_file():
+        return {}
+    pairs = (line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
+    named = {key.strip().removeprefix("export ").strip(): value.strip().strip("\"'") for key, value in pairs}
+    return {key: value for key, value in named.items() if not key.startswith("#")}
