@@ -1,0 +1,25 @@
+"""The one place where tests wait: for a condition, never for a time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def poll_until(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0) -> T:
+    """The first true answer of `condition`, sync or async. Raises AssertionError after `timeout` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while True:
+        answer = condition()
+        value: T = await answer if inspect.isawaitable(answer) else answer
+        if value:
+            return value
+        if loop.time() > deadline:
+            name = getattr(condition, "__qualname__", repr(condition))
+            raise AssertionError(f"{name} was not true within {timeout} s; its last answer was {value!r}")
+        await asyncio.sleep(0.02)
