@@ -1,0 +1,345 @@
+"""Templates: JSON values whose texts hold `${expression}`, compiled once and rendered for every run.
+
+A text that is exactly one `${…}` becomes the value and keeps its type; within a longer text the value becomes
+text (a string as it is, null nothing, anything else compact JSON). `$${` is a literal `${`. Braces are
+matched with quotes respected, so `${ {a: '}'} }` is one expression. Keys of objects are not rendered.
+
+Secrets go through templates, schemas and the gate as opaque placeholders and are put in just before the call.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from engine.errors import Problem, ValidationFailed
+from engine.expressions import Expression, Path, compile_expression
+from engine.expressions.evaluation import copied
+from engine.expressions.values import Refused, compact_json
+
+Render = Callable[[Any], Any]
+Part = str | Expression
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_MIN_SEARCHED = 4  # a shorter secret is masked only where it is the whole text: inside others it is noise
+_MAX_DEPTH = 64
+_QUOTES = "'\"`"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A compiled template; two of the same source are equal.
+
+    `expressions` are those it holds, each with the JSON pointer of its text within the template.
+    """
+
+    source: Any
+    expressions: tuple[tuple[str, Expression], ...] = field(compare=False, repr=False)
+    _render: Render = field(compare=False, repr=False)
+
+    @property
+    def constant(self) -> bool:
+        """Whether every rendering is the same."""
+        return not self.expressions
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The roots it uses with one key below, as `Expression.references`."""
+        return frozenset().union(*(expression.references for _, expression in self.expressions))
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """The places of the context it reads."""
+        return frozenset().union(*(expression.paths for _, expression in self.expressions))
+
+    def render(self, context: Mapping[str, Any]) -> Any:
+        """The value in `context`.
+
+        Containers written in the template are new with every rendering; values that an expression takes out
+        of the context are the context's own and to be treated as read-only. Raises ValidationFailed where a
+        function has no answer.
+        """
+        return self._render(context)
+
+
+def compile_template(obj: Any) -> Template:
+    """The template that the JSON value `obj` is.
+
+    Raises ValidationFailed with a problem for each faulty expression, pointers counted from `obj`.
+    """
+    compiler = _Compiler()
+    render = compiler.compile(obj, "", 0)
+    if compiler.problems:
+        raise ValidationFailed(compiler.problems[0].detail, errors=tuple(compiler.problems))
+    return Template(obj, tuple(compiler.expressions), render)
+
+
+def render_templates(obj: Any, context: Mapping[str, Any]) -> Any:
+    """`obj` rendered in `context`: compile and render in one go (seed: engine/template.py)."""
+    return compile_template(obj).render(context)
+
+
+def escape(text: str) -> str:
+    """The template that renders to `text`, whatever it holds."""
+    return text.replace("${", "$${")
+
+
+class Secrets(Mapping[str, str]):
+    """`secrets` of one run's context: looking a name up gives a placeholder, never the secret.
+
+    The placeholder holds a nonce of this object, so a text that merely imitates one is just text; only names
+    that were looked up here are ever revealed. `resolve` answers with a secret's value, or None.
+    """
+
+    def __init__(self, resolve: Callable[[str], str | None]) -> None:
+        self._resolve = resolve
+        self._nonce = secrets.token_hex(8)
+        self._placeholder = re.compile(f"\ue000{self._nonce}:({_NAME.pattern})\ue001", re.ASCII)
+        self._used: set[str] = set()
+        self._revealed: dict[str, str] = {}
+        self._hidden: tuple[re.Pattern[str], dict[str, str]] | None = None
+
+    def __getitem__(self, name: str) -> str:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise KeyError(name)
+        self._used.add(name)
+        return f"\ue000{self._nonce}:{name}\ue001"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())  # names are not for listing: `keys(secrets)` tells nothing
+
+    def __len__(self) -> int:
+        return 0
+
+    def is_placeholder(self, token: str) -> bool:
+        """Whether `token` is, as a whole, a placeholder of this object."""
+        match = self._placeholder.fullmatch(token)
+        return match is not None and match.group(1) in self._used
+
+    def reveal(self, value: Any) -> Any:
+        """`value` with placeholders replaced by their secrets; for the moment before the call.
+
+        Raises ValidationFailed (problem code `unknown_secret`) for a name that resolves to nothing.
+        """
+        return _mapped(value, self._reveal_text) if self._used else value
+
+    def conceal(self, value: Any) -> Any:
+        """`value` with every secret revealed so far, and every placeholder, replaced by `[SECRET:NAME]`.
+
+        Found as they are, inside longer texts, in Base64 (any alignment), percent-encoded, JSON-escaped, and
+        in keys. For everything that is stored, logged or answered. A secret of less than four characters is
+        masked only where it is the whole text.
+        """
+        return _mapped(value, self._conceal_text) if self._used else value
+
+    def _reveal_text(self, text: str) -> str:
+        if "\ue000" not in text:
+            return text
+        return self._placeholder.sub(
+            lambda match: self._value(match.group(1)) if match.group(1) in self._used else match.group(), text
+        )
+
+    def _value(self, name: str) -> str:
+        if name not in self._revealed:
+            value = self._resolve(name)
+            if value is None:
+                detail = f"secret {name} is not set where this runs: provide it, or correct its name"
+                raise ValidationFailed(detail, errors=(Problem("unknown_secret", detail),))
+            self._revealed[name] = value
+            self._hidden = None
+        return self._revealed[name]
+
+    def _conceal_text(self, text: str) -> str:
+        text = self._placeholder.sub(lambda match: _mark(match.group(1)), text)
+        short = next((name for name, value in self._revealed.items() if value == text and text), None)
+        if short is not None:
+            return _mark(short)
+        if not self._revealed:
+            return text
+        pattern, names = self._hidden = self._hidden or _search_for(self._revealed)
+        return pattern.sub(lambda match: _mark(names[match.group()]), text)
+
+
+def _mark(name: str) -> str:
+    return f"[SECRET:{name}]"
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """`value` with every text in it, keys included, put through `change`."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {
+            change(key) if isinstance(key, str) else key: _mapped(item, change) for key, item in value.items()
+        }
+    return [_mapped(item, change) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _search_for(revealed: Mapping[str, str]) -> tuple[re.Pattern[str], dict[str, str]]:
+    """One pattern for every form of every secret, longest first, and whose form each is."""
+    names = {form: name for name, value in revealed.items() for form in _forms(value)}
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)"), names
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """The texts in which `secret` may come back from a tool."""
+    if len(secret) < _MIN_SEARCHED:
+        return
+    yield secret
+    yield quote(secret, safe="")
+    yield quote_plus(secret)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    data = secret.encode()
+    for before in range(3):
+        # Characters that share bits with what stands before or after the secret are left out.
+        encoded = base64.b64encode(bytes(before) + data).decode().rstrip("=")
+        core = encoded[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
+        yield core
+        yield core.replace("+", "-").replace("/", "_")
+
+
+class _Compiler:
+    """Gathers the expressions and the problems of one template."""
+
+    def __init__(self) -> None:
+        self.expressions: list[tuple[str, Expression]] = []
+        self.problems: list[Problem] = []
+
+    def compile(self, obj: Any, pointer: str, depth: int) -> Render:
+        if depth > _MAX_DEPTH:
+            raise ValidationFailed(f"a template is nested at most {_MAX_DEPTH} levels deep")
+        before = len(self.expressions) + len(self.problems)
+        if isinstance(obj, str):
+            return self._text(obj, pointer)
+        if isinstance(obj, Mapping):
+            render: Render = self._object(obj, pointer, depth)
+        elif isinstance(obj, list | tuple):
+            render = _list([self.compile(item, f"{pointer}/{i}", depth + 1) for i, item in enumerate(obj)])
+        else:
+            return _constant(obj)
+        return render if len(self.expressions) + len(self.problems) > before else _constant(_plain(obj))
+
+    def _object(self, obj: Mapping[str, Any], pointer: str, depth: int) -> Render:
+        return _object(
+            {key: self.compile(value, f"{pointer}/{_token(key)}", depth + 1) for key, value in obj.items()}
+        )
+
+    def _text(self, text: str, pointer: str) -> Render:
+        if "${" not in text:
+            return _constant(text)
+        parts = list(self._parts(text, pointer))
+        self.expressions += [(pointer, part) for part in parts if isinstance(part, Expression)]
+        if len(parts) == 1 and isinstance(parts[0], Expression):
+            return parts[0].evaluate
+        if not any(isinstance(part, Expression) for part in parts):
+            return _constant("".join(part for part in parts if isinstance(part, str)))
+        return _text([part.evaluate if isinstance(part, Expression) else part for part in parts])
+
+    def _parts(self, text: str, pointer: str) -> Iterator[Part]:
+        try:
+            for start, part in _split(text):
+                yield part if start is None else compile_expression(part)
+        except ValidationFailed as error:
+            code = error.errors[0].code if error.errors else error.code
+            self.problems.append(Problem(code, error.message, pointer))
+
+
+def _split(text: str) -> Iterator[tuple[int | None, str]]:
+    """The parts of `text`: (None, literal) and (position, expression). Raises ValidationFailed."""
+    literal, position = "", 0
+    while True:
+        found = text.find("${", position)
+        if found < 0:
+            break
+        if found and text[found - 1] == "$" and found > position:
+            literal += text[position : found - 1] + "${"
+            position = found + 2
+            continue
+        literal += text[position:found]
+        end = _closing(text, found + 2)
+        if literal:
+            yield None, literal
+        yield found + 2, text[found + 2 : end]
+        literal, position = "", end + 1
+    literal += text[position:]
+    if literal:
+        yield None, literal
+
+
+def _closing(text: str, position: int) -> int:
+    """Where the `}` stands that closes the expression beginning at `position`."""
+    depth, quote = 0, ""
+    start = position
+    while position < len(text):
+        character = text[position]
+        if quote:
+            position += character == "\\"  # the next character is escaped
+            quote = "" if character == quote else quote
+        elif character in _QUOTES:
+            quote = character
+        elif character == "}" and not depth:
+            return position
+        else:
+            depth += (character == "{") - (character == "}")
+        position += 1
+    reason = f"the closing {quote} is missing" if quote else "the closing } is missing"
+    detail = f"template, column {start - 1}: {reason}; a literal ${{ is written $${{"
+    raise ValidationFailed(detail, errors=(Problem("template_syntax", detail),))
+
+
+def _constant(value: Any) -> Render:
+    if not isinstance(value, dict | list):
+        return lambda _: value
+    if not any(
+        isinstance(item, dict | list) for item in (value.values() if isinstance(value, dict) else value)
+    ):
+        return lambda _: value.copy()  # flat: one C call
+    return lambda _: copied(value)
+
+
+def _object(members: Mapping[str, Render]) -> Render:
+    pairs = list(members.items())
+    return lambda context: {key: render(context) for key, render in pairs}
+
+
+def _list(items: list[Render]) -> Render:
+    return lambda context: [render(context) for render in items]
+
+
+def _text(parts: list[str | Render]) -> Render:
+    return lambda context: "".join(
+        [part if isinstance(part, str) else _as_text(part(context)) for part in parts]
+    )
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return compact_json(value)
+    except Refused as refused:
+        raise ValidationFailed(f"template: {refused}") from refused
+
+
+def _plain(obj: Any) -> Any:
+    """Constant text loses its escapes; tuples become lists, as JSON has them."""
+    if isinstance(obj, str):
+        return "".join(part for _, part in _split(obj))
+    if isinstance(obj, Mapping):
+        return {key: _plain(value) for key, value in obj.items()}
+    return [_plain(item) for item in obj] if isinstance(obj, list | tuple) else obj
+
+
+def _token(key: str) -> str:
+    """A key as a JSON pointer writes it (RFC 6901 section 3)."""
+    return str(key).replace("~", "~0").replace("/", "~1")
