@@ -43,7 +43,9 @@ class Service:
             await self.round()
         except Exception as error:  # the loop must outlive any single failure; it is logged and paced
             self._failures += 1
-            self._log.warning("service.failed", error=str(error), kind=type(error).__name__, failures=self._failures)
+            self._log.warning(
+                "service.failed", error=str(error), kind=type(error).__name__, failures=self._failures
+            )
             return min(LONGEST_PAUSE, timedelta(seconds=0.25) * 2 ** min(self._failures, 8))
         self._failures = 0
         return self.every

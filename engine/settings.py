@@ -24,7 +24,9 @@ EMBEDDED = "embedded"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def setting(default: Any, text: str, *aliases: str, choices: tuple[str, ...] = (), secret: bool = False) -> Any:
+def setting(
+    default: Any, text: str, *aliases: str, choices: tuple[str, ...] = (), secret: bool = False
+) -> Any:
     """A field of `Settings`: its default, its sentence in the reference, and older names it answers to."""
     return field(
         default=default, metadata={"text": text, "aliases": aliases, "choices": choices, "secret": secret}
@@ -49,10 +51,13 @@ class Settings:
         choices=("development", "staging", "production"),
     )
     state_dir: Path | None = setting(
-        None, "Where the embedded server keeps its data; default `$XDG_STATE_HOME/duework`, for root `/var/lib/duework`."
+        None,
+        "Where the embedded server keeps its data; default `$XDG_STATE_HOME/duework`, for root `/var/lib/duework`.",
     )
     pool_size: int = setting(
-        10, "Database connections of one API or scheduler process, at most.", "ORCHESTRATOR_DATABASE_POOL_SIZE"
+        10,
+        "Database connections of one API or scheduler process, at most.",
+        "ORCHESTRATOR_DATABASE_POOL_SIZE",
     )
     host: str = setting("127.0.0.1", "Address that the API binds.", "UVICORN_HOST")
     port: int = setting(8080, "Port that the API binds.", "UVICORN_PORT")
@@ -66,10 +71,14 @@ class Settings:
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
     )
     log_format: str = setting(
-        "auto", "`json`, `text`, or `auto`: text on a terminal, JSON elsewhere.", choices=("auto", "json", "text")
+        "auto",
+        "`json`, `text`, or `auto`: text on a terminal, JSON elsewhere.",
+        choices=("auto", "json", "text"),
     )
     lease_seconds: timedelta = setting(
-        timedelta(seconds=30), "How long a lease lasts; it is renewed every third of that.", "WORKER_LEASE_SECONDS"
+        timedelta(seconds=30),
+        "How long a lease lasts; it is renewed every third of that.",
+        "WORKER_LEASE_SECONDS",
     )
     poll_interval: timedelta = setting(
         timedelta(seconds=1),
@@ -88,7 +97,8 @@ class Settings:
     heartbeat_interval: timedelta = setting(timedelta(seconds=5), "How often a worker says that it lives.")
     tick_interval: timedelta = setting(timedelta(seconds=1), "How often the scheduler looks for due tasks.")
     horizon: timedelta = setting(
-        timedelta(seconds=30), "How far ahead occurrences are materialised, so that workers start on the instant."
+        timedelta(seconds=30),
+        "How far ahead occurrences are materialised, so that workers start on the instant.",
     )
     tick_batch: int = setting(500, "Tasks that one tick transaction takes at most.")
     reap_interval: timedelta = setting(timedelta(seconds=2), "How often expired leases are looked for.")
@@ -97,12 +107,15 @@ class Settings:
     )
     retention: timedelta = setting(timedelta(days=90), "How long history is kept; whole months are dropped.")
     catalog: Path | None = setting(
-        None, "Folder of tool entries (`*.yaml`, or the seeds' `tools.json`) beside those that duework brings."
+        None,
+        "Folder of tool entries (`*.yaml`, or the seeds' `tools.json`) beside those that duework brings.",
     )
     connections: str = setting(
         "", "Databases that `sql.query` may use, `name=postgresql://…` separated by spaces.", secret=True
     )
-    secrets_dir: Path | None = setting(None, "Folder in which each file is one secret, as Docker and Kubernetes mount them.")
+    secrets_dir: Path | None = setting(
+        None, "Folder in which each file is one secret, as Docker and Kubernetes mount them."
+    )
     file_root: Path | None = setting(None, "Folder below which `file.write` may write; unset forbids it.")
     reflex_pii: str = setting(
         "redact",
@@ -128,7 +141,9 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), **given: Any) -> Settings:
+def load(
+    environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), **given: Any
+) -> Settings:
     """Read the settings from `.env`, the environment and `given` (command-line flags), the later winning.
 
     Raises ValidationFailed that lists every wrong or unknown variable at once.
@@ -200,7 +215,11 @@ def _lookup(spec: Field[Any], source: Mapping[str, str]) -> tuple[str, str | Non
 def _unknown(source: Iterable[str]) -> Iterable[Problem]:
     known = [variable(spec.name) for spec in fields(Settings)]
     for name in source:
-        if not name.startswith(PREFIX) or name in known or name.startswith((f"{PREFIX}SECRET_", f"{PREFIX}TEST_")):
+        if (
+            not name.startswith(PREFIX)
+            or name in known
+            or name.startswith((f"{PREFIX}SECRET_", f"{PREFIX}TEST_"))
+        ):
             continue
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see docs/reference/settings.md"

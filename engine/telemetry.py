@@ -69,7 +69,9 @@ def configure(settings: Settings, mask: Callable[[str], str], *, stream: Any = N
             masking(mask),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level]
+        ),
         logger_factory=structlog.PrintLoggerFactory(file=stream),
     )
 

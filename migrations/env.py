@@ -12,7 +12,10 @@ LOCK = 0x647565776F726B
 def offline() -> None:
     """Print the SQL instead of running it."""
     context.configure(
-        dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, version_table_schema="duework"
+        dialect_name="postgresql",
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
+        version_table_schema="duework",
     )
     with context.begin_transaction():
         context.execute("CREATE SCHEMA IF NOT EXISTS duework")

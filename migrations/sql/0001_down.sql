@@ -6,6 +6,8 @@ DROP TABLE duework.idempotency_key, duework.audit_log, duework.refusal, duework.
   duework.due_work, duework.occurrence, duework.task_version, duework.task, duework.agent_token,
   duework.agent;
 DROP FUNCTION duework.ensure_partitions(timestamptz, integer);
+DROP FUNCTION duework.truncate_slot(smallint);
+DROP FUNCTION duework.rotate_slots(interval);
 DROP FUNCTION duework.refuse_change();
 DROP FUNCTION duework.slot_for(timestamptz, timestamptz);
 DROP SEQUENCE duework.fence;

@@ -157,6 +157,46 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
               ELSE (SELECT slot FROM duework.due_work_slot WHERE state = 'writing') END
 $$;
 
+CREATE FUNCTION duework.rotate_slots(older_than interval) RETURNS smallint LANGUAGE plpgsql AS $$
+-- Turn the writing slot into a draining one and an empty slot into the writing one; returns the new one.
+-- Promises: exactly one slot is 'writing' at every commit. Locks: the advisory key, tried and not waited for,
+-- then the three slot rows. A writer that read the old slot before this commit still inserts into it: that is
+-- harmless, because leases look at every slot and truncation looks again under its own lock.
+DECLARE
+  fresh smallint;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(hashtext('duework.rotate_slots')) THEN RETURN NULL; END IF;
+  SELECT e.slot INTO fresh
+  FROM duework.due_work_slot e, duework.due_work_slot w
+  WHERE e.state = 'empty' AND w.state = 'writing' AND w.changed_at < now() - older_than
+    AND EXISTS (SELECT FROM duework.due_work d WHERE d.slot = w.slot)
+  ORDER BY e.changed_at LIMIT 1;
+  IF fresh IS NULL THEN RETURN NULL; END IF;
+  UPDATE duework.due_work_slot SET state = 'draining', changed_at = now() WHERE state = 'writing';
+  UPDATE duework.due_work_slot SET state = 'writing', changed_at = now() WHERE slot = fresh;
+  RETURN fresh;
+END $$;
+
+CREATE FUNCTION duework.truncate_slot(which smallint) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Empty the storage of a drained slot; true when done.
+-- Promises: a slot that holds any row, committed or not, is left alone. Locks: ACCESS EXCLUSIVE on that one
+-- partition, waited for at most 5 ms, because leases queue up behind the waiting lock. The check for rows
+-- comes after the lock: until then a late writer may still add one.
+DECLARE
+  empty boolean;
+BEGIN
+  IF which < 0 THEN RETURN false; END IF;
+  PERFORM set_config('lock_timeout', '5ms', true);
+  EXECUTE format('LOCK TABLE duework.%I IN ACCESS EXCLUSIVE MODE', 'due_work_' || which);
+  EXECUTE format('SELECT NOT EXISTS (SELECT FROM duework.%I)', 'due_work_' || which) INTO empty;
+  IF NOT empty THEN RETURN false; END IF;
+  EXECUTE format('TRUNCATE TABLE duework.%I', 'due_work_' || which);
+  UPDATE duework.due_work_slot SET state = 'empty', changed_at = now() WHERE slot = which AND state = 'draining';
+  RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+  RETURN false; -- a reader or a writer is at work; the next round tries again
+END $$;
+
 CREATE TABLE duework.task_run (
   run_id        uuid NOT NULL,
   attempt       integer NOT NULL CHECK (attempt >= 0),

@@ -1,0 +1,149 @@
+"""What a tick writes for one task: which instants run, which are only accounted for, and what comes next.
+
+Pure: it takes the instant and answers with a plan. Every instant between the task's `next_run` and the
+horizon is in the plan exactly once, as a run or inside a range with its reason (promise (a) of DESIGN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.durations import parse_duration
+from engine.schedule import Schedule
+
+DENSEST = 1000
+"""Instants of one task that one tick makes into runs, at most; the next tick goes on from there."""
+COUNTED = 10_000
+"""Missed instants that are walked and counted; a longer range is written without a count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catchup:
+    """What happens to instants that are past when a scheduler comes to them, or that no worker starts.
+
+    `policy` none: they are missed; last: the newest one runs; all: up to `limit` of them run. Nothing older
+    than `window` ever runs. `grace` is how late an instant may be and still count as on time.
+    """
+
+    policy: str = "last"
+    window: timedelta = timedelta(days=1)
+    limit: int = 100
+    grace: timedelta = timedelta(seconds=30)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], grace: timedelta) -> Catchup:
+        """From the `catchup` member of a task's schedule options."""
+        given = options.get("catchup") or {}
+        window = parse_duration(given["window"]) if "window" in given else cls.window
+        return cls(given.get("policy", cls.policy), window, given.get("max", cls.limit), grace)
+
+    def expiry(self, instant: datetime, following: datetime | None) -> datetime:
+        """When an unstarted run of `instant` becomes missed. Under `last` the following instant replaces it."""
+        if self.policy == "none":
+            return instant + self.grace
+        if self.policy == "all" or following is None:
+            return instant + self.window
+        return min(instant + self.window, max(following, instant + self.grace))
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Instants first..last that did not run; `count` is None when there were too many to walk."""
+
+    first: datetime
+    last: datetime
+    count: int | None
+    disposition: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`runs`: (scheduled_for, expires_at); `ranges`: for the ledger only; `next_run`: None when it is over."""
+
+    runs: tuple[tuple[datetime, datetime], ...]
+    ranges: tuple[Range, ...]
+    next_run: datetime | None
+
+
+def first_run(schedule: Schedule, now: datetime, grace: timedelta) -> datetime | None:
+    """The first instant of a task defined (or resumed, or edited) at `now`.
+
+    A `once` a moment ago is still meant; instants of recurring schedules before `now` are not.
+    """
+    after = now - grace if schedule.kind == "once" else now
+    return next(iter(schedule.next(after)), None)
+
+
+def plan(schedule: Schedule, catchup: Catchup, next_run: datetime, now: datetime, horizon: timedelta) -> Plan:
+    """Account for every instant from `next_run` to `now + horizon`."""
+    late, missed = _late(schedule, catchup, next_run, now)
+    resume = late[-1] if late else (missed.last if missed else None)
+    due = _until(schedule, next_run if resume is None else None, resume, now + horizon)
+    kept = _kept(late, catchup, now)
+    dropped = late[: len(late) - len(kept)]
+    ranges = _merge(missed, dropped)
+    instants = [*kept, *due]
+    last = instants[-1] if instants else (resume or next_run)
+    following = next(iter(schedule.next(last)), None)
+    ends = [*instants[1:], following]
+    runs = tuple(
+        (one, catchup.expiry(one, after)) for one, after in zip(instants, ends, strict=True) if instants
+    )
+    return Plan(runs, ranges, following)
+
+
+def span(
+    schedule: Schedule, first: datetime | None, until: datetime, disposition: str, reason: str
+) -> Range | None:
+    """The range of instants from `first` (inclusive) to before `until`; None when there is none."""
+    if first is None or first >= until:
+        return None
+    walked = [first, *(one for one in schedule.next(first, COUNTED) if one < until)]
+    if len(walked) > COUNTED:
+        return Range(first, until, None, disposition, reason)
+    return Range(first, walked[-1], len(walked), disposition, reason)
+
+
+def _late(
+    schedule: Schedule, catchup: Catchup, next_run: datetime, now: datetime
+) -> tuple[Sequence[datetime], Range | None]:
+    """Instants before `now - grace` that a policy may still pick, and the range older than any of them."""
+    edge = now - catchup.grace
+    if next_run >= edge:
+        return [], None
+    walked = [next_run, *(one for one in schedule.next(next_run, COUNTED) if one < edge)]
+    if len(walked) <= COUNTED:
+        return walked, None
+    # Too long to walk: jump to the part that can still run; what lies before it is one uncounted range.
+    start = max(next_run, edge - catchup.window)
+    recent = [one for one in schedule.next(start, COUNTED) if one < edge]
+    return recent, Range(next_run, start, None, "missed", "the scheduler was not running")
+
+
+def _kept(late: Sequence[datetime], catchup: Catchup, now: datetime) -> Sequence[datetime]:
+    limit = {"none": 0, "last": 1, "all": catchup.limit}[catchup.policy]
+    fresh = [one for one in late if one >= now - catchup.window]
+    return fresh[len(fresh) - min(limit, len(fresh)) :]
+
+
+def _until(
+    schedule: Schedule, first: datetime | None, after: datetime | None, end: datetime
+) -> Sequence[datetime]:
+    if first is not None:
+        return [] if first > end else [first, *(one for one in schedule.next(first, DENSEST) if one <= end)]
+    return [one for one in schedule.next(after, DENSEST) if one <= end]
+
+
+def _merge(older: Range | None, dropped: Sequence[datetime]) -> tuple[Range, ...]:
+    ranges = [older] if older else []
+    if dropped:
+        ranges.append(
+            Range(
+                dropped[0], dropped[-1], len(dropped), "missed", "it was due while no scheduler was running"
+            )
+        )
+    return tuple(ranges)

@@ -1,0 +1,178 @@
+"""Leased work: the only module that writes to rows somebody holds, every write fenced.
+
+    queued ──lease──▶ running ──settle──▶ (gone; task_run final)
+      ▲                 │ ├─retry / release (park, drain)──▶ queued, new fence
+      └──────reap───────┘ └─lease ran out: reap ──▶ queued, or ended as dead
+
+A statement that touches no row means that the fence is stale: the caller gives the run up. SQLSTATE 40001
+means that the row moved to another slot meanwhile; the same statement with the same fence is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.errors import SerializationFailure
+from psycopg.types.json import Jsonb
+
+from engine import db
+from engine.db import Connection, Row
+
+CRASHES_FORGIVEN = 2
+"""Leases a run may lose to dying workers on top of its own max_attempts before it is dead-lettered."""
+_MOVES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's right to one run until it is settled, lost or given back. `leased_at` is database time."""
+
+    run_id: UUID
+    fence: int
+    attempt: int
+    task_id: UUID
+    task_version: int
+    trigger: str
+    scheduled_for: datetime | None
+    run_at: datetime
+    leased_at: datetime
+    params: dict[str, Any] | None
+    event: dict[str, Any] | None
+    state: dict[str, Any] | None
+
+
+async def lease(
+    conn: Connection, worker: str, limit: int, duration: timedelta, *, now: datetime | None = None
+) -> list[Lease]:
+    """Take up to `limit` due runs for `worker`, in order of priority and age."""
+    values = {"worker": worker, "limit": limit, "lease": duration, "now": now}
+    rows = await _moving(conn, "lease_due_work", values)
+    return [Lease(**{name: row[name] for name in Lease.__slots__}) for row in rows]
+
+
+async def next_due(conn: Connection, *, now: datetime | None = None) -> timedelta | None:
+    """How long until a row may be leased; zero or less: now; None: nothing waits."""
+    row = await db.fetch_one(conn, "next_due_work", {"now": now})
+    return row["wait"] if row else None
+
+
+async def renew(
+    conn: Connection, held: Sequence[tuple[UUID, int]], duration: timedelta, *, now: datetime | None = None
+) -> dict[UUID, str | None]:
+    """Prolong leases; the answer maps those still held to their cancel reason (None: go on)."""
+    values = {"run_ids": [r for r, _ in held], "fences": [f for _, f in held], "lease": duration, "now": now}
+    rows = await _moving(conn, "renew_leases", values)
+    return {row["run_id"]: row["cancel_reason"] for row in rows}
+
+
+async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) -> set[UUID]:
+    """End runs with their steps; the answer holds those whose fence was good. Row keys as in the query."""
+    values = _run_columns(runs, "error", "output") | _step_columns(steps)
+    return {row["run_id"] for row in await _moving(conn, "settle_runs", values)}
+
+
+async def retry(
+    conn: Connection, runs: Sequence[Row], steps: Sequence[Row], *, now: datetime | None = None
+) -> set[UUID]:
+    """Put failed runs back after their `delay`, with the failed attempt in history."""
+    values = _run_columns(runs, "error", "delay") | _step_columns(steps) | {"now": now}
+    return {row["run_id"] for row in await _moving(conn, "retry_runs", values)}
+
+
+async def release(conn: Connection, runs: Sequence[Row], *, now: datetime | None = None) -> set[UUID]:
+    """Give leases back without using the attempt up: {run_id, fence, delay, state}."""
+    values = db.placeholders(runs, "run_id", "fence", "delay", "state") | {"now": now}
+    return {row["run_id"] for row in await _moving(conn, "release_runs", values)}
+
+
+async def checkpoint(conn: Connection, run_id: UUID, fence: int, step: str, item: int, record: Row) -> bool:
+    """Keep one finished step; False when the lease is lost."""
+    values = {"run_id": run_id, "fence": fence, "step": step, "item": item, "record": Jsonb(record)}
+    return bool(await _moving(conn, "write_checkpoint", values))
+
+
+async def checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """Finished steps of live runs, in pipeline order."""
+    found: dict[UUID, list[Row]] = {run_id: [] for run_id in run_ids}
+    for row in await db.fetch(conn, "list_checkpoints", {"run_ids": list(run_ids)}):
+        found[row["run_id"]].append(row["record"])
+    return found
+
+
+async def forget_checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> int:
+    """Drop the checkpoints of runs that are settled."""
+    return await db.execute(conn, "delete_checkpoints", {"run_ids": list(run_ids)})
+
+
+async def reap(conn: Connection, *, limit: int = 500, now: datetime | None = None) -> list[Row]:
+    """Take expired leases back; rows: run_id, final, worker, attempt, task_id, trigger."""
+    return await _moving(conn, "reap_leases", {"limit": limit, "grace": CRASHES_FORGIVEN, "now": now})
+
+
+async def expire(conn: Connection, *, limit: int = 1000, now: datetime | None = None) -> list[Row]:
+    """Turn rows that nobody started in time into missed occurrences."""
+    return await _moving(conn, "expire_due_work", {"limit": limit, "now": now})
+
+
+async def withdraw(conn: Connection, task_id: UUID, *, now: datetime | None = None) -> int:
+    """Take back a task's unstarted future rows and their occurrences; how many there were."""
+    return len(await db.fetch(conn, "withdraw_due_work", {"task_id": task_id, "now": now}))
+
+
+async def cancel(conn: Connection, run_id: UUID, reason: str, *, now: datetime | None = None) -> str | None:
+    """'canceled' when the run ended here, 'canceling' when its worker was told, None when it is not live."""
+    row = await db.fetch_one(conn, "cancel_run", {"run_id": run_id, "reason": reason, "now": now})
+    if row is None:
+        return None
+    if row["leased"]:
+        await db.fetch(conn, "notify_cancel", {"run_id": run_id})
+        return "canceling"
+    await forget_checkpoints(conn, [run_id])
+    return "canceled"
+
+
+async def promote(conn: Connection, *, limit: int = 1000, now: datetime | None = None) -> int:
+    """Bring far-future rows that are due soon into the writing slot."""
+    return len(await _moving(conn, "promote_due_work", {"limit": limit, "now": now}))
+
+
+async def rotate(conn: Connection, older_than: timedelta) -> int | None:
+    """Make an empty slot the writing one, if the current one is old enough; the new slot's number."""
+    row = await db.fetch_one(conn, "rotate_slots", {"older_than": older_than})
+    return row["writing"] if row else None
+
+
+async def truncate_drained(conn: Connection) -> list[int]:
+    """Free the storage of drained slots; the slots that were emptied."""
+    return [row["slot"] for row in await db.fetch(conn, "truncate_slots") if row["done"]]
+
+
+async def move_stragglers(conn: Connection, older_than: timedelta, *, limit: int = 1000) -> int:
+    """Move what keeps a draining slot from being empty."""
+    return len(await _moving(conn, "move_stragglers", {"older_than": older_than, "limit": limit}))
+
+
+async def _moving(conn: Connection, name: str, values: Row) -> list[Row]:
+    """Run one fenced statement, again when its row was moved to another slot under it."""
+    for left in reversed(range(_MOVES)):
+        try:
+            return await db.fetch(conn, name, values)
+        except SerializationFailure:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _run_columns(runs: Sequence[Row], *last: str) -> Row:
+    return db.placeholders(runs, "run_id", "fence", "status", "started_at", "finished_at", *last)
+
+
+def _step_columns(steps: Sequence[Row]) -> Row:
+    names = (
+        "run_id position step item tool status tries started_at finished_at input output error verdict"
+    ).split()
+    return {f"step_{name}": [step[name] for step in steps] for name in names}

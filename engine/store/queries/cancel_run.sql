@@ -1,0 +1,23 @@
+-- Cancel one run: at once if nobody has it, else by a flag that its worker sees at the next renewal.
+-- Promises: an unleased run ends here and now with a history row; a leased one is marked and its holder ends
+-- it. Locks: the due_work row. Fence: none is needed to mark; the holder's own fence still decides the end.
+WITH found AS MATERIALIZED (
+  SELECT w.id, w.slot, w.locked_until IS NOT NULL AS leased
+  FROM duework.due_work w WHERE w.id = %(run_id)s FOR UPDATE
+), marked AS (
+  UPDATE duework.due_work w SET cancel_reason = %(reason)s
+  FROM found f WHERE w.id = f.id AND w.slot = f.slot AND f.leased
+  RETURNING w.id
+), gone AS (
+  DELETE FROM duework.due_work w USING found f
+  WHERE w.id = f.id AND w.slot = f.slot AND NOT f.leased
+  RETURNING w.*
+), runs AS (
+  INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,
+    status, final, finished_at, error, fence, parent_run_id)
+  SELECT g.id, g.attempt, g.task_id, g.task_version, g.trigger, g.scheduled_for, g.params, g.event,
+    'canceled', true, coalesce(%(now)s::timestamptz, now()),
+    jsonb_build_object('code', 'canceled', 'message', %(reason)s::text), g.fence, g.parent_run_id
+  FROM gone g
+)
+SELECT f.id AS run_id, f.leased FROM found f

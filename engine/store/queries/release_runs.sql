@@ -1,0 +1,13 @@
+-- Give leases back that were not used up: a drain, or a run that parks itself until a later instant.
+-- Promises: the attempt does not count, and the next lease goes on from the checkpoints. Locks: the rows
+-- changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
+UPDATE duework.due_work w
+SET locked_until = NULL, locked_by = NULL, attempt = w.attempt - 1, fence = nextval('duework.fence'),
+    run_at = coalesce(%(now)s::timestamptz, now()) + i.delay,
+    state = i.state,
+    slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + i.delay,
+                            coalesce(%(now)s::timestamptz, now()))
+FROM unnest(%(run_id)s::uuid[], %(fence)s::bigint[], %(delay)s::interval[], %(state)s::jsonb[])
+  AS i(id, fence, delay, state)
+WHERE w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
+RETURNING w.id AS run_id

@@ -1,0 +1,41 @@
+-- Put failed runs back for another attempt, and write the attempt that failed.
+-- Promises: the attempt is in history and the row waits for its next run_at, or neither. Locks: the rows
+-- changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
+WITH input AS (
+  SELECT *
+  FROM unnest(%(run_id)s::uuid[], %(fence)s::bigint[], %(status)s::text[], %(started_at)s::timestamptz[],
+              %(finished_at)s::timestamptz[], %(error)s::jsonb[], %(delay)s::interval[])
+    AS i(id, fence, status, started_at, finished_at, error, delay)
+), held AS (
+  SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence
+  FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
+  FOR UPDATE OF w
+), back AS (
+  UPDATE duework.due_work w
+  SET locked_until = NULL, locked_by = NULL, fence = nextval('duework.fence'), state = NULL,
+      run_at = coalesce(%(now)s::timestamptz, now()) + i.delay,
+      slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + i.delay,
+                              coalesce(%(now)s::timestamptz, now()))
+  FROM held h JOIN input i ON i.id = h.id
+  WHERE w.id = h.id AND w.slot = h.slot
+  RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id
+), runs AS (
+  INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,
+    status, final, started_at, finished_at, error, worker, fence, parent_run_id)
+  SELECT b.id, h.attempt, b.task_id, b.task_version, b.trigger, b.scheduled_for, b.params, b.event,
+    i.status, false, i.started_at, i.finished_at, i.error, h.locked_by, h.fence, b.parent_run_id
+  FROM back b JOIN held h USING (id) JOIN input i USING (id)
+), steps AS (
+  INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at,
+    finished_at, input, output, error, verdict)
+  SELECT h.id, h.attempt, s.position, s.step, s.item, s.tool, s.status, s.tries, s.started_at,
+    s.finished_at, s.input, s.output, s.error, s.verdict
+  FROM unnest(%(step_run_id)s::uuid[], %(step_position)s::integer[], %(step_step)s::text[],
+              %(step_item)s::integer[], %(step_tool)s::text[], %(step_status)s::text[],
+              %(step_tries)s::integer[], %(step_started_at)s::timestamptz[],
+              %(step_finished_at)s::timestamptz[], %(step_input)s::jsonb[], %(step_output)s::jsonb[],
+              %(step_error)s::jsonb[], %(step_verdict)s::jsonb[])
+    AS s(run_id, position, step, item, tool, status, tries, started_at, finished_at, input, output, error, verdict)
+  JOIN held h ON h.id = s.run_id
+)
+SELECT id AS run_id FROM back

@@ -1,0 +1,36 @@
+-- End runs: one statement for the whole batch (group commit).
+-- Promises: a run is settled exactly once; history appears in the same commit that removes the row; an
+-- input whose fence is stale changes nothing and is missing from the answer.
+-- Locks: the due_work rows deleted. Fence: (id, fence), and only while it is leased; the DELETE is the guard
+-- that the inserts hang on, which is why task_run needs no unique key across partitions.
+WITH input AS (
+  SELECT *
+  FROM unnest(%(run_id)s::uuid[], %(fence)s::bigint[], %(status)s::text[], %(started_at)s::timestamptz[],
+              %(finished_at)s::timestamptz[], %(error)s::jsonb[], %(output)s::jsonb[])
+    AS i(id, fence, status, started_at, finished_at, error, output)
+), gone AS (
+  DELETE FROM duework.due_work w
+  USING input i
+  WHERE w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
+  RETURNING w.id, w.attempt, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event,
+            w.locked_by, w.fence, w.parent_run_id
+), runs AS (
+  INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,
+    status, final, started_at, finished_at, error, output, worker, fence, parent_run_id)
+  SELECT g.id, g.attempt, g.task_id, g.task_version, g.trigger, g.scheduled_for, g.params, g.event,
+    i.status, true, i.started_at, i.finished_at, i.error, i.output, g.locked_by, g.fence, g.parent_run_id
+  FROM gone g JOIN input i USING (id)
+), steps AS (
+  INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at,
+    finished_at, input, output, error, verdict)
+  SELECT g.id, g.attempt, s.position, s.step, s.item, s.tool, s.status, s.tries, s.started_at,
+    s.finished_at, s.input, s.output, s.error, s.verdict
+  FROM unnest(%(step_run_id)s::uuid[], %(step_position)s::integer[], %(step_step)s::text[],
+              %(step_item)s::integer[], %(step_tool)s::text[], %(step_status)s::text[],
+              %(step_tries)s::integer[], %(step_started_at)s::timestamptz[],
+              %(step_finished_at)s::timestamptz[], %(step_input)s::jsonb[], %(step_output)s::jsonb[],
+              %(step_error)s::jsonb[], %(step_verdict)s::jsonb[])
+    AS s(run_id, position, step, item, tool, status, tries, started_at, finished_at, input, output, error, verdict)
+  JOIN gone g ON g.id = s.run_id
+)
+SELECT id AS run_id FROM gone

@@ -1,0 +1,304 @@
+"""Tasks: definitions, their versions, and the state that people change (pause, resume, snooze, cancel).
+
+Every change that moves a task's instants withdraws its unstarted future rows and computes `next_run` anew in
+the same transaction, with the row locked FOR UPDATE, so the tick sees the state before or after, never half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Select, func, insert, or_, select, tuple_, update
+
+from engine import catchup, db
+from engine.catchup import Range
+from engine.db import Connection, Row
+from engine.errors import Conflict, NotFound, Problem, Stale, ValidationFailed
+from engine.pipeline import Definition
+from engine.schedule import Schedule, parse_schedule, tzdata_version
+from engine.store import leases
+from engine.store.tables import task, task_version
+
+GRACE = timedelta(seconds=30)
+
+
+async def get(conn: Connection, ref: str | UUID, *, lock: bool = False) -> Row:
+    """The task with this id or name, locked for a change if asked. Raises NotFound."""
+    statement = select(task).where(_matches(ref))
+    rows = await db.select(conn, statement.with_for_update() if lock else statement)
+    if not rows:
+        raise NotFound(f"there is no task {str(ref)!r}; `duework task list` shows those there are")
+    return rows[0]
+
+
+async def page(
+    conn: Connection,
+    *,
+    filters: Mapping[str, Any],
+    after: tuple[datetime, UUID] | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> list[Row]:
+    """Tasks, oldest first. `filters`: status, kind, label ("k=v"), created_by, set, q (in name or title)."""
+    statement = _filtered(select(task), filters).order_by(task.c.created_at, task.c.id)
+    if after is not None:
+        statement = statement.where(tuple_(task.c.created_at, task.c.id) > tuple_(*after))
+    return await db.select(conn, statement.offset(offset).limit(limit))
+
+
+async def create(
+    conn: Connection,
+    definition: Definition,
+    name: str,
+    now: datetime,
+    *,
+    author: UUID | None = None,
+    set_name: str | None = None,
+) -> Row:
+    """Insert a task and its first version. Raises Conflict when the name is taken."""
+    schedule = schedule_of(definition, now)
+    values = _columns(definition, schedule) | {
+        "name": name,
+        "next_run": catchup.first_run(schedule, now, GRACE),
+        "created_by": author,
+        "set_name": set_name,
+    }
+    if await db.select(conn, select(task.c.id).where(task.c.name == name)):
+        raise Conflict(f"a task named {name!r} exists; choose another name, or PATCH that one")
+    rows = await db.select(conn, insert(task).values(values).returning(task))
+    await _add_version(conn, rows[0], definition, author)
+    return rows[0]
+
+
+async def change(
+    conn: Connection,
+    current: Row,
+    definition: Definition,
+    now: datetime,
+    *,
+    author: UUID | None = None,
+    set_name: str | None = None,
+) -> Row:
+    """Give a task (locked by `get`) a new version; its unstarted future rows are withdrawn and planned anew.
+
+    A definition without `start` keeps the anchor that was stored, so re-applying never re-anchors.
+    """
+    schedule = schedule_of(definition, now, anchor=current["schedule_start"])
+    await leases.withdraw(conn, current["id"], now=now)
+    active = current["status"] == "active"
+    values = _columns(definition, schedule) | {
+        "version": current["version"] + 1,
+        "next_run": catchup.first_run(schedule, now, GRACE) if active else None,
+        "set_name": set_name or current["set_name"],
+        "updated_at": now,
+    }
+    changed = await _update(conn, current["id"], values)
+    await _add_version(conn, changed, definition, author)
+    return changed
+
+
+async def pause(conn: Connection, ref: str | UUID, now: datetime, reason: str | None = None) -> Row:
+    """Stop the schedule; run-now still works. Idempotent. Raises Conflict for a canceled task."""
+    current = await _changeable(conn, ref)
+    if current["status"] == "paused":
+        return current
+    await leases.withdraw(conn, current["id"], now=now)
+    return await _set_status(conn, current, "paused", now, reason)
+
+
+async def resume(conn: Connection, ref: str | UUID, now: datetime) -> Row:
+    """Start the schedule again; the instants of the pause go into the ledger as suppressed. Idempotent."""
+    current = await _changeable(conn, ref)
+    if current["status"] == "active":
+        return current
+    schedule = schedule_from(current)
+    first = next(iter(schedule.next(current["status_changed_at"])), None)
+    reason = f"paused: {current['status_reason']}" if current["status_reason"] else "the task was paused"
+    await add_ranges(conn, current["id"], catchup.span(schedule, first, now, "suppressed", reason))
+    upcoming = catchup.first_run(schedule, now, GRACE)
+    return await _set_status(conn, current, "active", now, None, next_run=upcoming)
+
+
+async def cancel(conn: Connection, ref: str | UUID, now: datetime, reason: str | None = None) -> Row:
+    """End a task for good; history stays, runs under way finish. Idempotent."""
+    current = await get(conn, ref, lock=True)
+    if current["status"] == "canceled":
+        return current
+    await leases.withdraw(conn, current["id"], now=now)
+    return await _set_status(conn, current, "canceled", now, reason)
+
+
+async def snooze(
+    conn: Connection, ref: str | UUID, now: datetime, until: datetime, reason: str | None
+) -> Row:
+    """Skip every instant before `until`; they go into the ledger as suppressed."""
+    current = await _changeable(conn, ref)
+    if current["status"] != "active":
+        raise Conflict(f"task {current['name']!r} is {current['status']}; resume it before snoozing it")
+    if until <= now:
+        raise ValidationFailed(
+            "the task can only be snoozed into the future",
+            errors=[Problem("in_the_past", f"{until.isoformat()} is not after {now.isoformat()}", "/until")],
+        )
+    schedule = schedule_from(current)
+    await leases.withdraw(conn, current["id"], now=now)
+    first = next(iter(schedule.next(now)), None)
+    text = f"snoozed: {reason}" if reason else "the task was snoozed"
+    await add_ranges(conn, current["id"], catchup.span(schedule, first, until, "suppressed", text))
+    upcoming = next(iter(schedule.next(until - timedelta(microseconds=1))), None)
+    return await _update(conn, current["id"], {"next_run": upcoming, "updated_at": now})
+
+
+async def versions(conn: Connection, task_id: UUID) -> list[Row]:
+    """Every definition the task ever had, the newest first."""
+    statement = select(task_version).where(task_version.c.task_id == task_id)
+    return await db.select(conn, statement.order_by(task_version.c.version.desc()))
+
+
+async def definition(conn: Connection, task_id: UUID, version: int) -> dict[str, Any]:
+    """The normalised document of one version. Raises NotFound."""
+    statement = select(task_version.c.definition).where(
+        task_version.c.task_id == task_id, task_version.c.version == version
+    )
+    rows = await db.select(conn, statement)
+    if not rows:
+        raise NotFound(f"task {task_id} has no version {version}")
+    document: dict[str, Any] = rows[0]["definition"]
+    return document
+
+
+async def add_ranges(conn: Connection, task_id: UUID, *ranges: Range | None) -> None:
+    """Write instants that will not run into the ledger."""
+    rows = [
+        {
+            "task_id": task_id,
+            "first_for": one.first,
+            "last_for": one.last,
+            "count": one.count,
+            "disposition": one.disposition,
+            "reason": one.reason,
+        }
+        for one in ranges
+        if one is not None
+    ]
+    if rows:
+        await db.execute(conn, "insert_ranges", db.placeholders(rows, *rows[0]))
+
+
+def schedule_of(definition: Definition, now: datetime, *, anchor: datetime | None = None) -> Schedule:
+    """The schedule of a definition, anchored: at its own `start`, else at the stored one, else at `now`."""
+    spec = definition.schedule
+    start = datetime.fromisoformat(spec.start) if spec.start else anchor
+    schedule = parse_schedule(spec.kind, spec.expr, spec.timezone, start, spec.options)
+    if schedule.start is None and spec.kind in ("rrule", "every", "condition"):
+        wall = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None, microsecond=0)
+        schedule = replace(schedule, start=wall)
+    return schedule
+
+
+def schedule_from(row: Row) -> Schedule:
+    """The schedule of a stored task."""
+    return parse_schedule(
+        row["schedule_kind"],
+        row["schedule_expr"],
+        row["timezone"],
+        row["schedule_start"],
+        row["schedule_options"],
+    )
+
+
+def _columns(definition: Definition, schedule: Schedule) -> dict[str, Any]:
+    """The columns of `task` that a definition decides."""
+    concurrency = definition.concurrency
+    return {
+        "title": definition.title,
+        "description": definition.description,
+        "labels": definition.labels,
+        "schedule_kind": schedule.kind,
+        "schedule_expr": definition.schedule.expr,
+        "timezone": definition.schedule.timezone,
+        "schedule_start": _wall(schedule),
+        "schedule_options": definition.schedule.options,
+        "payload": {
+            "pipeline": definition.document["steps"],
+            "params": definition.document.get("params", {}),
+        },
+        "priority": definition.priority,
+        "dedupe_key": definition.dedupe_key,
+        "dedupe_window": definition.dedupe_window,
+        "max_retries": definition.retry.max_attempts - 1,
+        "backoff_strategy": definition.retry.backoff,
+        "concurrency_key": concurrency.get("key") if concurrency else None,
+        "concurrency": concurrency,
+        "tzdata_version": tzdata_version(),
+    }
+
+
+def _wall(schedule: Schedule) -> datetime | None:
+    if schedule.start is None or schedule.start.tzinfo is None:
+        return schedule.start
+    return schedule.start.astimezone(ZoneInfo(schedule.timezone)).replace(tzinfo=None)
+
+
+def _matches(ref: str | UUID) -> Any:
+    try:
+        return task.c.id == (ref if isinstance(ref, UUID) else UUID(ref))
+    except ValueError:
+        return task.c.name == ref
+
+
+def _filtered(statement: Select[Any], filters: Mapping[str, Any]) -> Select[Any]:
+    for name, column in (("status", task.c.status), ("kind", task.c.schedule_kind), ("set", task.c.set_name)):
+        if filters.get(name):
+            statement = statement.where(column == filters[name])
+    if filters.get("created_by"):
+        statement = statement.where(task.c.created_by == filters["created_by"])
+    if filters.get("label"):
+        key, _, value = filters["label"].partition("=")
+        statement = statement.where(task.c.labels.contains({key: value}))
+    if filters.get("q"):
+        text = filters["q"].lower()
+        found = (func.strpos(func.lower(column), text) > 0 for column in (task.c.name, task.c.title))
+        statement = statement.where(or_(*found))
+    return statement
+
+
+async def _changeable(conn: Connection, ref: str | UUID) -> Row:
+    current = await get(conn, ref, lock=True)
+    if current["status"] == "canceled":
+        raise Conflict(f"task {current['name']!r} is canceled; apply its definition under a new name")
+    return current
+
+
+def require_version(current: Row, expected: int | None) -> None:
+    """Raises Stale when If-Match named another version than the stored one."""
+    if expected is not None and expected != current["version"]:
+        raise Stale(
+            f"task {current['name']!r} is at version {current['version']}, not {expected}; fetch it again"
+        )
+
+
+async def _set_status(
+    conn: Connection, current: Row, status: str, now: datetime, reason: str | None, **more: Any
+) -> Row:
+    values = {"status": status, "status_reason": reason, "status_changed_at": now, "updated_at": now}
+    return await _update(conn, current["id"], {"next_run": None} | values | more)
+
+
+async def _update(conn: Connection, task_id: UUID, values: Mapping[str, Any]) -> Row:
+    return (await db.select(conn, update(task).where(task.c.id == task_id).values(values).returning(task)))[0]
+
+
+async def _add_version(conn: Connection, row: Row, definition: Definition, author: UUID | None) -> None:
+    values = {
+        "task_id": row["id"],
+        "version": row["version"],
+        "definition": definition.document,
+        "author": author,
+    }
+    await db.select(conn, insert(task_version).values(values))

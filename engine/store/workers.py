@@ -1,0 +1,64 @@
+"""Heartbeats of worker and scheduler processes, and the state of the queue that operators look at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import select
+
+from engine import db
+from engine.db import Connection, Row
+from engine.store.tables import scheduler, worker
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Who a process is: an id that no other process ever has, and where to find it."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+
+
+async def beat(
+    conn: Connection, process: Process, *, slots: int, busy: int, labels: dict[str, Any], draining: bool
+) -> bool:
+    """Say that this worker lives; True when somebody asked it to drain."""
+    values = asdict(process) | {"slots": slots, "busy": busy, "labels": Jsonb(labels), "draining": draining}
+    row = await db.fetch_one(conn, "beat_worker", values)
+    return bool(row and row["draining"])
+
+
+async def forget(conn: Connection, process_id: str) -> None:
+    """Remove this worker's row, and rows of workers unheard of for a day."""
+    await db.execute(conn, "forget_workers", {"id": process_id})
+
+
+async def beat_scheduler(conn: Connection, process: Process) -> None:
+    """Say that this scheduler ticked."""
+    await db.execute(conn, "beat_scheduler", asdict(process))
+
+
+async def forget_scheduler(conn: Connection, process_id: str) -> None:
+    """Remove this scheduler's row, and rows of schedulers unheard of for a day."""
+    await db.execute(conn, "forget_schedulers", {"id": process_id})
+
+
+async def page(conn: Connection) -> list[Row]:
+    """All workers, the newest first."""
+    return await db.select(conn, select(worker).order_by(worker.c.started_at.desc(), worker.c.id))
+
+
+async def schedulers(conn: Connection) -> list[Row]:
+    """All schedulers, the last to tick first."""
+    return await db.select(conn, select(scheduler).order_by(scheduler.c.last_tick.desc(), scheduler.c.id))
+
+
+async def queue_state(conn: Connection) -> Row:
+    """{tick_age, workers, ready, oldest, leased}: ages as timedelta, None where there is nothing."""
+    row = await db.fetch_one(conn, "queue_state")
+    assert row is not None, "a select without FROM always has one row"
+    return row
