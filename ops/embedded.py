@@ -34,6 +34,7 @@ CLUSTER_NAME = "duework-embedded"  # `SHOW cluster_name` tells a development ser
 ROLE = "duework"
 SOCKET_PATH_BYTES = 103  # the shortest sun_path of the systems we run on, less its closing zero
 PORTS = range(20_000, 32_768)  # below the ephemeral ports, so that no outgoing connection takes ours
+IMPOSSIBLE_PID = 2**31 - 1  # Linux ends at 2**22
 PATIENCE = 60  # seconds for a start, a recovery or a stop
 
 DURABLE: Mapping[str, str] = {
@@ -170,6 +171,8 @@ def _launch(root: Path, fast: bool, bin_dir: Path | None) -> EmbeddedServer:
     check_reach(root, account)
     binaries = bin_dir or wheel_binaries(root, account)
     _initialise(root, account, binaries)
+    for lock in (root / "data" / "postmaster.pid", *(root / "run").glob("*.lock")):
+        _disown_zombie(lock)
     socket_dir = _socket_dir(root, account)
     for port in _ports(root):
         _configure(root / "data", port, socket_dir, fast)
@@ -209,6 +212,21 @@ def _check_version(data: Path, version: str) -> None:
             f"{data} was made by PostgreSQL {made_by} and cannot be read by {version!r}: move the state "
             "directory away, or dump it with the old version and restore it into the new one"
         )
+
+
+def _disown_zombie(lock: Path) -> None:
+    """Let a server that was killed be started again where nobody reaps processes, as in many containers.
+
+    PostgreSQL takes the zombie for a running server. A pid that cannot exist makes it look further: at the
+    shared memory that the same file names, which a surviving backend would still hold.
+    """
+    try:
+        pid, rest = lock.read_text(encoding="utf-8").split("\n", 1)
+        state = Path(f"/proc/{int(pid)}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
+    except (OSError, ValueError):
+        return
+    if state == "Z":
+        lock.write_text(f"{IMPOSSIBLE_PID}\n{rest}", encoding="utf-8")
 
 
 def _socket_dir(root: Path, account: Account | None) -> Path:
