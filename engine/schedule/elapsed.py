@@ -1,0 +1,193 @@
+"""Rules that count hours, minutes or seconds, and plain intervals: elapsed time, as the local clock allows.
+
+Sub-daily arithmetic is done on the UTC axis, where every hour is an hour: none is lost in spring, none
+doubled in autumn. BY parts at or above the unit are filters on the local date and clock; those below it list
+the moments within each unit. Where a filter refuses, the next allowed local time is sought in whole steps.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from engine.schedule import dst
+from engine.schedule.rule import Rule
+
+_UNITS = {"HOURLY": timedelta(hours=1), "MINUTELY": timedelta(minutes=1), "SECONDLY": timedelta(seconds=1)}
+_DAY = timedelta(days=1)
+_AHEAD = timedelta(hours=26)
+MAX_BARREN_STEPS = 20_000
+"""Jumps in a row without an occurrence after which the rule is taken to have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElapsedRule:
+    """A sub-daily rule on the UTC axis: periods begin at `origin` and every `step` after it."""
+
+    rule: Rule
+    zone: ZoneInfo
+    dtstart: datetime
+    origin: datetime
+    step: timedelta
+    minutes: tuple[int, ...]
+    seconds: tuple[int, ...]
+
+
+def prepare(rule: Rule, wall: datetime, dtstart: datetime, zone: ZoneInfo) -> ElapsedRule:
+    """`rule` counted from the instant `dtstart`, at which clocks in `zone` are meant to show `wall`."""
+    origin = dtstart
+    minutes = rule.byminute if rule.freq == "HOURLY" else ()
+    seconds = rule.bysecond if rule.freq != "SECONDLY" else ()
+    if minutes:
+        seconds = seconds or (wall.second,)
+        origin -= timedelta(minutes=wall.minute)
+    if seconds:
+        origin -= timedelta(seconds=wall.second)
+    return ElapsedRule(rule, zone, dtstart, origin, rule.interval * _UNITS[rule.freq], minutes, seconds)
+
+
+def every(origin: datetime, step: timedelta, seek: datetime) -> Iterator[datetime]:
+    """`origin` and every `step` after it, from the instant `seek` on: one division, whatever the age."""
+    at = origin + max(0, -((origin - seek) // step)) * step
+    while True:
+        yield at
+        at += step
+
+
+def instants(elapsed: ElapsedRule, seek: datetime) -> Iterator[datetime]:
+    """The rule's instants from `seek` (or DTSTART, if later) on, ascending; UNTIL is not looked at here."""
+    first = max(seek, elapsed.dtstart)
+    last = _last(elapsed) if elapsed.rule.count else None
+    for instant in _candidates(elapsed, first):
+        if last and instant > last:
+            return
+        if instant >= first:
+            yield instant
+
+
+@lru_cache(maxsize=4096)
+def _last(elapsed: ElapsedRule) -> datetime | None:
+    """The instant at which COUNT is used up."""
+    count = elapsed.rule.count
+    assert count is not None
+    if not (elapsed.minutes or elapsed.seconds or _limits(elapsed.rule)):
+        return elapsed.origin + (count - 1) * elapsed.step
+    found = (at for at in _candidates(elapsed, elapsed.dtstart) if at >= elapsed.dtstart)
+    return next(islice(found, count - 1, None), None)
+
+
+def _limits(rule: Rule) -> bool:
+    days = rule.bymonth or rule.bymonthday or rule.byyearday or rule.byday
+    return bool(days or rule.byhour or rule.byminute or rule.bysecond or rule.bysetpos)
+
+
+def _candidates(elapsed: ElapsedRule, first: datetime) -> Iterator[datetime]:
+    origin, step = elapsed.origin, elapsed.step
+    index, barren = max(0, (first - origin) // step), 0
+    while barren < MAX_BARREN_STEPS:
+        period = origin + index * step
+        local = dst.local(period, elapsed.zone)
+        target = _next_allowed(elapsed.rule, local)
+        if target is None:
+            return
+        if target <= local:
+            found = _within(elapsed, period, local)
+            yield from found
+            barren = 0 if found else barren + 1
+            index += 1
+        else:
+            barren += 1
+            index = max(index + 1, -((origin - _landing(elapsed.zone, period, target)) // step))
+
+
+def _landing(zone: ZoneInfo, period: datetime, target: datetime) -> datetime:
+    """Where to go on looking when clocks must first show `target`: there, or at a nearer turning back.
+
+    When clocks are turned back soon, wall times before `target` come round again and are not jumped over.
+    """
+    landing = dst.earliest(target, zone)
+    ahead = min(landing, period + _AHEAD)
+    if ahead <= period or dst.offset_at(ahead, zone) >= dst.offset_at(period, zone):
+        return landing
+    return min(landing, dst.transition_between(period, ahead, zone))
+
+
+def _within(elapsed: ElapsedRule, period: datetime, local: datetime) -> list[datetime]:
+    """The moments of one unit, BYSETPOS applied."""
+    found = [period]
+    if elapsed.minutes or elapsed.seconds:
+        offsets = sorted(
+            timedelta(minutes=(minute - local.minute) % 60, seconds=(second - local.second) % 60)
+            for minute in elapsed.minutes or (local.minute,)
+            for second in elapsed.seconds
+        )
+        found = [at for at in (period + offset for offset in offsets) if _shows(elapsed, at)]
+    if elapsed.rule.bysetpos:
+        size = len(found)
+        indices = {place - 1 if place > 0 else size + place for place in elapsed.rule.bysetpos}
+        found = [found[index] for index in sorted(indices) if 0 <= index < size]
+    return found
+
+
+def _shows(elapsed: ElapsedRule, at: datetime) -> bool:
+    """Whether clocks at `at` show a listed minute and second; a transition within the hour moves them."""
+    wall = dst.local(at, elapsed.zone)
+    minutes, seconds = elapsed.minutes, elapsed.seconds
+    return (not minutes or wall.minute in minutes) and (not seconds or wall.second in seconds)
+
+
+def _next_allowed(rule: Rule, local: datetime) -> datetime | None:
+    """`local` itself if the filters allow the period that begins there, else the next local time worth a
+    look; None if the calendar holds none."""
+    if not _on_day(rule, local.date()):
+        day = _next_day(rule, local.date())
+        return datetime.combine(day, time()) if day else None
+    if rule.byhour and local.hour not in rule.byhour:
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight + timedelta(hours=_after(rule.byhour, local.hour, 24))
+    if rule.freq != "HOURLY" and rule.byminute and local.minute not in rule.byminute:
+        hour = local.replace(minute=0, second=0, microsecond=0)
+        return hour + timedelta(minutes=_after(rule.byminute, local.minute, 60))
+    if rule.freq == "SECONDLY" and rule.bysecond and local.second not in rule.bysecond:
+        minute = local.replace(second=0, microsecond=0)
+        return minute + timedelta(seconds=_after(rule.bysecond, local.second, 60))
+    return local
+
+
+def _after(allowed: tuple[int, ...], value: int, otherwise: int) -> int:
+    place = bisect_left(allowed, value)
+    return allowed[place] if place < len(allowed) else otherwise
+
+
+def _next_day(rule: Rule, day: date) -> date | None:
+    """The first allowed day after `day`, within one 400-year cycle."""
+    end = day.replace(year=day.year + 400, day=min(day.day, 28))
+    while day < end:
+        day += _DAY
+        if rule.bymonth and day.month not in rule.bymonth:
+            day = day.replace(day=28) + 4 * _DAY
+            day = day.replace(day=1) - _DAY
+        elif _on_day(rule, day):
+            return day
+    return None
+
+
+def _on_day(rule: Rule, day: date) -> bool:
+    """Whether the date filters of a sub-daily rule allow `day`."""
+    if rule.bymonth and day.month not in rule.bymonth:
+        return False
+    if rule.byday and (0, day.weekday()) not in rule.byday:
+        return False
+    if rule.bymonthday:
+        length = ((day.replace(day=28) + 4 * _DAY).replace(day=1) - _DAY).day
+        if day.day not in rule.bymonthday and day.day - length - 1 not in rule.bymonthday:
+            return False
+    if rule.byyearday:
+        number, days = day.timetuple().tm_yday, date(day.year, 12, 31).timetuple().tm_yday
+        return number in rule.byyearday or number - days - 1 in rule.byyearday
+    return True

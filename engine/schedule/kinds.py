@@ -1,0 +1,183 @@
+"""The kinds of schedule, each compiled once into sources of instants.
+
+A source is a function from an instant to the ascending UTC instants at or after it, found without walking up
+to it. What the kinds share (added and excluded dates, the window, the limit) is in `schedule.py`; what they
+share about clocks is in `dst.py`. Here each kind's text becomes its sources, and nothing is computed yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from engine.durations import format_duration, parse_duration
+from engine.schedule import cron, dst, elapsed, moments, rruler
+from engine.schedule.content import Content, ZonedMoment, parse_content
+from engine.schedule.refusals import refusal, shown
+from engine.schedule.rule import Rule
+
+Source = Callable[[datetime], Iterator[datetime]]
+
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 a wall time, read in the schedule's zone
+SHORTEST_INTERVAL = timedelta(seconds=1)
+_TOPIC = re.compile(r"(?:[\w-]+|\*)(?:\.(?:[\w-]+|\*))*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a schedule's text is read in. `start` is naive wall time or aware; None stands for the epoch."""
+
+    zone: ZoneInfo
+    policy: dst.DstPolicy
+    start: datetime | None
+
+    @property
+    def wall(self) -> datetime:
+        """The start as wall time in the zone."""
+        return moments.wall_of(self.start or EPOCH, self.zone)
+
+    @property
+    def instant(self) -> datetime:
+        """The start as an instant; a wall time that the policy skips counts from the end of its gap."""
+        found = moments.instants_of(self.start or EPOCH, self.zone, self.policy)
+        return found[0] if found else dst.earliest(self.wall, self.zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What a kind makes of its text.
+
+    `since` is the instant before which nothing fires; `times` are the times of day that an added date without
+    a time gets.
+    """
+
+    frame: Frame
+    since: datetime | None = None
+    sources: tuple[Source, ...] = ()
+    excluded: tuple[Source, ...] = ()
+    rdates: tuple[ZonedMoment, ...] = ()
+    exdates: tuple[ZonedMoment, ...] = ()
+    times: tuple[time, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def compile_rrule(expr: str, frame: Frame) -> Compiled:
+    """An RRULE or iCalendar text. A DTSTART in the text goes before the frame's start."""
+    content = parse_content(expr)
+    frame = _framed(content, frame)
+    rdates = list(content.rdates)
+    if content.dtstart and not content.rules:
+        # RFC 5545 section 3.8.5.2: with dates alone, DTSTART is the first of them.
+        rdates.append(ZonedMoment(frame.wall))
+    return Compiled(
+        frame,
+        since=frame.instant,
+        sources=tuple(rule_source(rule, frame) for rule in content.rules),
+        excluded=tuple(rule_source(rule, frame) for rule in content.exrules),
+        rdates=tuple(rdates),
+        exdates=tuple(content.exdates),
+        times=_times(content.rules, frame),
+    )
+
+
+def compile_cron(expr: str, frame: Frame) -> Compiled:
+    """A cron line. One that fires in every hour is sub-daily: folds fire twice, no real hour lacks."""
+    line = cron.parse_cron(expr)
+    if line.every_hour:
+        gap: dst.Gap = "skip" if frame.policy.gap == "skip" else "shift"
+        frame = replace(frame, policy=dst.DstPolicy(gap, "both"))
+    source = partial(_wall_instants, partial(cron.walls, line), frame, None)
+    warnings = (cron.OR_WARNING,) if line.either else ()
+    return Compiled(frame, frame.instant, (source,), times=line.times, warnings=warnings)
+
+
+def compile_every(expr: str, frame: Frame) -> Compiled:
+    """An interval of elapsed time, anchored at the start."""
+    step = parse_duration(expr)
+    if step < SHORTEST_INTERVAL:
+        least = format_duration(SHORTEST_INTERVAL)
+        raise refusal("every", f"an interval of {shown(expr)} is too short; the least is {least}")
+    origin = frame.instant
+    return Compiled(frame, origin, (partial(elapsed.every, origin, step),), times=(frame.wall.time(),))
+
+
+def compile_once(expr: str, frame: Frame) -> Compiled:
+    """One moment, local or with an offset. It fires even if it lies before the start, which is when it was
+    stored: a moment of "now" must not be lost to the clock's next tick."""
+    moment = moments.parse_moment(expr)
+    if not isinstance(moment, datetime):
+        raise refusal("once", f"{shown(expr)} has no time of day: write it like {expr.strip()}T09:00:00")
+    return Compiled(frame, rdates=(ZonedMoment(moment),))
+
+
+def compile_event(expr: str, frame: Frame) -> Compiled:
+    """A topic pattern: dotted words, `*` for any one of them. No instants."""
+    if len(expr) > 200 or not _TOPIC.fullmatch(expr):
+        raise refusal("event", f'{shown(expr)} is not a topic pattern such as "email.received" or "email.*"')
+    return Compiled(frame)
+
+
+def compile_manual(expr: str, frame: Frame) -> Compiled:
+    """Run on request alone. No instants, and nothing to say."""
+    if expr.strip() not in ("", "manual"):
+        raise refusal("manual", f"a manual schedule has no expression, but there is {shown(expr)}")
+    return Compiled(frame)
+
+
+def rule_source(rule: Rule, frame: Frame) -> Source:
+    """The instants of one RRULE or EXRULE in its frame."""
+    wall = frame.wall.replace(microsecond=0)
+    until = _until(rule, frame)
+    if not rule.sub_daily:
+        return partial(_wall_instants, partial(rruler.walls, rruler.prepare(rule, wall)), frame, until)
+    prepared = elapsed.prepare(rule, wall, frame.instant.replace(microsecond=0), frame.zone)
+    return partial(_elapsed_instants, prepared, until)
+
+
+def _framed(content: Content, frame: Frame) -> Frame:
+    """The frame with the text's own DTSTART and zone, and whole seconds, which is all that rules know."""
+    start = frame.start
+    if content.dtstart is not None:
+        moment, zone = content.dtstart.moment, content.dtstart.zone
+        start = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
+        frame = replace(frame, zone=zone or frame.zone)
+    return replace(frame, start=start and start.replace(microsecond=0))
+
+
+def _times(rules: list[Rule], frame: Frame) -> tuple[time, ...]:
+    daily = [rule for rule in rules if not rule.sub_daily]
+    return rruler.prepare(daily[0], frame.wall).times if daily else (frame.wall.time(),)
+
+
+def _until(rule: Rule, frame: Frame) -> datetime | None:
+    """UNTIL as the last instant allowed; a date means the whole local day, a naive time is local."""
+    until = rule.until
+    if until is None:
+        return None
+    if not isinstance(until, datetime):
+        until = datetime.combine(until, time.max)
+    return until if until.tzinfo else dst.latest(until, frame.zone)
+
+
+def _wall_instants(
+    walls: Callable[[datetime], Iterator[datetime]], frame: Frame, until: datetime | None, seek: datetime
+) -> Iterator[datetime]:
+    found = walls(dst.seek_wall(seek, frame.zone))
+    for instant in dst.in_order(found, frame.zone, frame.policy):
+        if until and instant > until:
+            return
+        if instant >= seek:
+            yield instant
+
+
+def _elapsed_instants(
+    prepared: elapsed.ElapsedRule, until: datetime | None, seek: datetime
+) -> Iterator[datetime]:
+    for instant in elapsed.instants(prepared, seek):
+        if until and instant > until:
+            return
+        yield instant
