@@ -20,8 +20,7 @@ from urllib.parse import quote, quote_plus
 
 from engine.errors import Problem, ValidationFailed
 from engine.expressions import Expression, Path, compile_expression
-from engine.expressions.evaluation import copied
-from engine.expressions.values import Refused, compact_json
+from engine.expressions.values import Refused, compact_json, copied
 
 Render = Callable[[Any], Any]
 Part = str | Expression

@@ -15,7 +15,7 @@ from engine.expressions.dates import moved
 from engine.expressions.functions import Function, bounded, parameter_accepts, table
 from engine.expressions.lexer import SyntaxFault
 from engine.expressions.parser import Node
-from engine.expressions.values import MAX_ITEMS, Reference, Refused, equal, is_true, type_of
+from engine.expressions.values import MAX_ITEMS, Reference, Refused, copied, equal, is_true, type_of
 
 Evaluate = Callable[[Any], Any]
 
@@ -39,13 +39,6 @@ _MISPLACED = {
     "in backticks, or [n] for an element",
     "expref": "&expression is an argument of map, sort_by, min_by and max_by only",
 }
-
-
-def copied(value: Any) -> Any:
-    """A JSON value that shares no list and no object with `value`."""
-    if type(value) is dict:
-        return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if type(value) is list else value
 
 
 def _operand(node: Node, depth: int) -> Evaluate:

@@ -64,6 +64,13 @@ def equal(left: Any, right: Any) -> bool:
     return True
 
 
+def copied(value: Any) -> Any:
+    """A JSON value that shares no list and no object with `value`."""
+    if type(value) is dict:
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if type(value) is list else value
+
+
 def compact_json(value: Any) -> str:
     """`value` as JSON without spaces. Raises Refused for what JSON cannot hold."""
     try:
