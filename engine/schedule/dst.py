@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Fold = Literal["first", "second", "both"]
 
 _REACH = timedelta(hours=26)  # a little more than the longest shift ever: a whole day, Apia in 2011
 _SECOND = timedelta(seconds=1)
+_BLOCK = 8  # days
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +68,22 @@ def in_order(walls: Iterable[datetime], zone: ZoneInfo, policy: DstPolicy) -> It
         before, after = _offsets(wall, zone)
         if before == after:
             floor = (wall - before).replace(tzinfo=UTC)
-            fresh: tuple[datetime, ...] = (floor,)
+            if not waiting:
+                if floor > last:
+                    last = floor
+                    yield floor
+                continue
+            heapq.heappush(waiting, floor)
         else:
-            floor, fresh = earliest(wall, zone), resolve(wall, zone, policy)
-        for instant in fresh:
-            heapq.heappush(waiting, instant)
+            floor = earliest(wall, zone)
+            for instant in resolve(wall, zone, policy):
+                heapq.heappush(waiting, instant)
         while waiting and waiting[0] <= floor:
             instant = heapq.heappop(waiting)
             if instant > last:
                 last = instant
                 yield instant
-    while waiting:
-        instant = heapq.heappop(waiting)
-        if instant > last:
-            last = instant
-            yield instant
+    yield from (instant for instant in sorted(set(waiting)) if instant > last)
 
 
 def seek_wall(instant: datetime, zone: ZoneInfo) -> datetime:
@@ -89,13 +92,19 @@ def seek_wall(instant: datetime, zone: ZoneInfo) -> datetime:
     Away from transitions that is the wall time of `instant` itself; near one it is as much earlier as the
     clocks move, because a skipped wall fires late and a repeated one may fire at its second turn.
     """
+    calm = _calm_offset(zone, instant.toordinal() // _BLOCK)
+    if calm is not None:
+        return instant.replace(tzinfo=None) + calm
     here = offset_at(instant, zone)
     moves = (abs(here - offset_at(instant + reach, zone)) for reach in (-_REACH, _REACH))
     return instant.replace(tzinfo=None) + here - max(moves)
 
 
 def local(instant: datetime, zone: ZoneInfo) -> datetime:
-    """The naive wall time in `zone` at `instant`."""
+    """The naive wall time in `zone` at the UTC `instant`."""
+    calm = _calm_offset(zone, instant.toordinal() // _BLOCK)
+    if calm is not None:
+        return instant.replace(tzinfo=None) + calm
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
@@ -129,8 +138,23 @@ def _in_gap(shifted: datetime, back: datetime, zone: ZoneInfo, gap: Gap) -> tupl
 
 def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
     """The UTC offsets that PEP 495 gives for fold 0 and 1: equal, except within a gap or a fold."""
+    calm = _calm_offset(zone, wall.toordinal() // _BLOCK)
+    if calm is not None:
+        return calm, calm
     aware = wall.replace(tzinfo=zone, fold=0)
     before, after = aware.utcoffset(), aware.replace(fold=1).utcoffset()
     assert before is not None
     assert after is not None
     return before, after
+
+
+@lru_cache(maxsize=16_384)
+def _calm_offset(zone: ZoneInfo, block: int) -> timedelta | None:
+    """The UTC offset around an 8-day block of day numbers, if no transition is anywhere near; else None.
+
+    Most questions are about calm days, and one look-up then replaces four or more. Two days on either side
+    cover both the reach of a transition and the distance between a wall time and its instant.
+    """
+    start = datetime.combine(date.fromordinal(max(block * _BLOCK, 366)), time(), UTC)
+    offsets = {offset_at(start + timedelta(days=days), zone) for days in range(-2, _BLOCK + 3)}
+    return offsets.pop() if len(offsets) == 1 else None

@@ -21,7 +21,7 @@ from engine.schedule.rule import Rule
 _UNITS = {"HOURLY": timedelta(hours=1), "MINUTELY": timedelta(minutes=1), "SECONDLY": timedelta(seconds=1)}
 _DAY = timedelta(days=1)
 _AHEAD = timedelta(hours=26)
-MAX_BARREN_STEPS = 20_000
+MAX_BARREN_STEPS = 5_000
 """Jumps in a row without an occurrence after which the rule is taken to have ended."""
 
 

@@ -52,7 +52,8 @@ class Compiled:
     """What a kind makes of its text.
 
     `since` is the instant before which nothing fires; `times` are the times of day that an added date without
-    a time gets.
+    a time gets. `feasible` holds what must be true for the sources ever to fire, asked once, at definition:
+    a source that never fires may search for long.
     """
 
     frame: Frame
@@ -62,6 +63,7 @@ class Compiled:
     rdates: tuple[ZonedMoment, ...] = ()
     exdates: tuple[ZonedMoment, ...] = ()
     times: tuple[time, ...] = ()
+    feasible: tuple[Callable[[], bool], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -77,6 +79,11 @@ def compile_rrule(expr: str, frame: Frame) -> Compiled:
         frame,
         since=frame.instant,
         sources=tuple(rule_source(rule, frame) for rule in content.rules),
+        feasible=tuple(
+            partial(rruler.fires, rruler.prepare(rule, frame.wall))
+            for rule in (*content.rules, *content.exrules)
+            if not rule.sub_daily
+        ),
         excluded=tuple(rule_source(rule, frame) for rule in content.exrules),
         rdates=tuple(rdates),
         exdates=tuple(content.exdates),

@@ -34,12 +34,13 @@ COMPILERS = {
 UNTIMED = ("event", "manual")
 OPTIONS = ("gap", "fold", "exdates", "rdates", "end", "jitter")
 MAX_LIMIT = 100_000
-MAX_EXCLUDED_STEPS = 20_000
-"""Occurrences excluded in a row after which the rest is taken to be excluded as well."""
+MAX_EXCLUDED_STEPS = 5_000
+"""Occurrences excluded in a row after which the rest is taken to be excluded as well; so too 400 years."""
 
 _CHOICES = {"gap": ("shift", "next_valid", "skip"), "fold": ("first", "second", "both")}
 _TICK = timedelta(microseconds=1)
 _EARLIEST = datetime(moments.FIRST_YEAR, 1, 1, tzinfo=UTC)
+_CYCLE = timedelta(days=146_097)
 _LATEST = datetime(moments.LAST_YEAR, 1, 1, tzinfo=UTC)
 
 
@@ -84,9 +85,11 @@ class Schedule:
     def _from(self, seek: datetime) -> Iterator[datetime]:
         """What fires from `seek` on."""
         cursors = [_Cursor(source, seek) for source in self.compiled.excluded]
-        last, barren = None, 0
+        last, barren, fired = None, 0, seek
         for instant in self._listed(seek):
-            if (self.end and instant > self.end) or instant > _LATEST or barren > MAX_EXCLUDED_STEPS:
+            if (self.end and instant > self.end) or instant > _LATEST:
+                return
+            if barren > MAX_EXCLUDED_STEPS or (barren and instant - fired > _CYCLE):
                 return
             if instant == last:
                 continue
@@ -94,7 +97,7 @@ class Schedule:
             if self._is_removed(instant) or any(cursor.holds(instant) for cursor in cursors):
                 barren += 1
             else:
-                barren = 0
+                barren, fired = 0, instant
                 yield instant
 
     def _listed(self, seek: datetime) -> Iterator[datetime]:
@@ -144,7 +147,8 @@ def parse_schedule(
     applied here.
     """
     schedule = restore_schedule(kind, expr, tz, start, options)
-    if kind not in UNTIMED and not schedule.next(None):
+    fires = all(check() for check in schedule.compiled.feasible) and schedule.next(None)
+    if kind not in UNTIMED and not fires:
         raise refusal(
             "never_fires", f"the schedule never fires: {shown(expr)} has no occurrence that is left"
         )
