@@ -70,7 +70,8 @@ class Template:
 def compile_template(obj: Any) -> Template:
     """The template that the JSON value `obj` is.
 
-    Raises ValidationFailed with a problem for each faulty expression, pointers counted from `obj`.
+    Raises ValidationFailed with a problem for each faulty text: the pointer counts from `obj`, the column
+    within the text.
     """
     compiler = _Compiler()
     render = compiler.compile(obj, "", 0)
@@ -243,12 +244,15 @@ class _Compiler:
         return _text([part.evaluate if isinstance(part, Expression) else part for part in parts])
 
     def _parts(self, text: str, pointer: str) -> Iterator[Part]:
+        begins = 0
         try:
             for start, part in _split(text):
+                begins = start or 0
                 yield part if start is None else compile_expression(part)
         except ValidationFailed as error:
-            code = error.errors[0].code if error.errors else error.code
-            self.problems.append(Problem(code, error.message, pointer))
+            fault = error.errors[0]
+            column = begins + (fault.column or 1) if fault.code == "expression_syntax" else fault.column
+            self.problems.append(Problem(fault.code, fault.detail, pointer, 1, column))
 
 
 def _split(text: str) -> Iterator[tuple[int | None, str]]:
@@ -291,7 +295,7 @@ def _closing(text: str, position: int) -> int:
         position += 1
     reason = f"the closing {quote} is missing" if quote else "the closing } is missing"
     detail = f"template, column {start - 1}: {reason}; a literal ${{ is written $${{"
-    raise ValidationFailed(detail, errors=(Problem("template_syntax", detail),))
+    raise ValidationFailed(detail, errors=(Problem("template_syntax", detail, "", 1, start - 1),))
 
 
 def _constant(value: Any) -> Render:

@@ -1,0 +1,228 @@
+"""From a document to a definition: shape by the published schema, meaning by the rooms that own it.
+
+All problems are gathered before any is raised, so an author mends a file in one go. Seed documents become v1
+first; from there on there is one format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.contract import compile_schema
+from engine.errors import Problem, ValidationFailed
+from engine.expressions.values import copied
+from engine.pipeline.definition import Definition, ScheduleSpec
+from engine.pipeline.documents import Document
+from engine.pipeline.reading import Reading, Scope, at_pointer, compile_condition
+from engine.pipeline.seed import is_seed, place_in_seed, to_v1
+from engine.pipeline.shape import contract, unstorable
+from engine.pipeline.steps import ALWAYS, names_of, read_retry, read_steps
+
+KINDS = ("rrule", "cron", "every", "once", "event", "condition", "manual")
+DEFAULT_PRIORITY = 5
+_ORDER = (
+    "apiVersion", "kind", "name", "title", "description", "labels", "schedule", "concurrency", "priority",
+    "timeout", "retry", "pause_after_failures", "budget", "dedupe", "reflex", "params_schema", "params",
+    "steps", "on_failure", "output",
+)  # fmt: skip
+_STEP_ORDER = (
+    "id", "title", "description", "uses", "needs", "if", "foreach", "max_parallel", "with", "save_as",
+    "timeout", "retry", "on_error", "reflex",
+)  # fmt: skip
+
+
+def parse_definition(document: Document | Mapping[str, Any]) -> Definition:
+    """The definition that a document in format v1 or the seed format writes.
+
+    Raises ValidationFailed whose `errors` are all its problems: code, detail, pointer into the document as it
+    was written and, when it came from text, line and column.
+    """
+    if not isinstance(document, Document):
+        document = Document(document)
+    reading = _shaped(document)
+    definition = _read(reading)
+    if reading.problems:
+        raise _refused(reading.problems)
+    return definition
+
+
+def _refused(problems: list[Problem]) -> ValidationFailed:
+    found = sorted(dict.fromkeys(problems), key=lambda each: (each.line or 0, each.column or 0, each.pointer))
+    first = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    where = f"{first.pointer}: " if first.pointer else ""
+    return ValidationFailed(f"the definition is not valid: {where}{first.detail}{more}", errors=tuple(found))
+
+
+def _shaped(document: Document) -> Reading:
+    """The document in v1 form, of the right shape. Raises ValidationFailed."""
+    reading = Reading(document, document.value if isinstance(document.value, Mapping) else {})
+    for problem in unstorable(document.value):
+        reading.report(problem.code, problem.detail, problem.pointer)
+    _raise_problems(reading)
+    if not isinstance(document.value, dict):
+        reading.report(
+            "wrong_type", "a definition is an object with the keys apiVersion, kind, schedule, steps", ""
+        )
+        raise _refused(reading.problems)
+    if is_seed(document.value):
+        _hold_against(reading, "seed-task", document.value)
+        _raise_problems(reading)
+        reading = Reading(document, to_v1(document.value), place_in_seed)
+    _hold_against(reading, "pipeline-v1", reading.v1)
+    _raise_problems(reading)
+    return Reading(document, _normalised(reading.v1), reading.place_of)
+
+
+def _raise_problems(reading: Reading) -> None:
+    if reading.problems:
+        raise _refused(reading.problems)
+
+
+def _hold_against(reading: Reading, schema: str, value: Mapping[str, Any]) -> None:
+    for problem in contract(schema).check(value, show_keys=True):
+        detail = problem.detail
+        if problem.code == "one_of" and problem.pointer == "/schedule":
+            found = [kind for kind in value["schedule"] if kind in KINDS]
+            detail += f" (found {', '.join(found) or 'none'})"
+        elif problem.pointer == "" and detail == "'apiVersion' is missing":
+            detail += ": the first line is apiVersion: duework/v1"
+        reading.report(problem.code, detail, problem.pointer)
+
+
+def _normalised(v1: Mapping[str, Any]) -> dict[str, Any]:
+    """The one form of what `v1` says: known order, no `x-` keys, short forms written out."""
+    document = {key: copied(v1[key]) for key in _ORDER if key in v1}
+    schedule = document["schedule"]
+    if isinstance(schedule.get("event"), str):
+        schedule["event"] = {"topic": schedule["event"]}
+    for key in ("steps", "on_failure"):
+        if key in document:
+            document[key] = [_normalised_step(step) for step in document[key]]
+    return document
+
+
+def _normalised_step(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: step[key] for key in _STEP_ORDER if key in step}
+
+
+def _read(reading: Reading) -> Definition:
+    v1, seed = reading.v1, reading.document.value
+    steps = read_steps(reading, "steps", frozenset(), _policy)
+    names = names_of(steps)
+    _check_params(reading)
+    dedupe = v1.get("dedupe", {})
+    return Definition(
+        name=v1.get("name"),
+        title=v1.get("title"),
+        description=v1.get("description"),
+        labels=v1.get("labels", {}),
+        schedule=_schedule(reading),
+        concurrency=_concurrency(reading),
+        priority=v1.get("priority", DEFAULT_PRIORITY),
+        timeout=reading.duration("/timeout"),
+        retry=read_retry(reading, "/retry", v1.get("retry")),
+        pause_after_failures=v1.get("pause_after_failures"),
+        budget=v1.get("budget", {}),
+        reflex=_policy(reading, "/reflex"),
+        params_schema=v1.get("params_schema"),
+        params=v1.get("params", {}),
+        dedupe_key=_key(reading, "/dedupe/key", dedupe.get("key")),
+        dedupe_window=reading.duration("/dedupe/window"),
+        steps=steps,
+        on_failure=read_steps(reading, "on_failure", names, _policy),
+        output=reading.template("/output", v1["output"], Scope(ALWAYS, names)) if "output" in v1 else None,
+        document=v1,
+        source_format="seed" if is_seed(seed) else "v1",
+        created_by=seed.get("created_by") if is_seed(seed) else None,
+        status=seed.get("status") if is_seed(seed) else None,
+    )
+
+
+def _schedule(reading: Reading) -> ScheduleSpec:
+    written = reading.v1["schedule"]
+    kind = next(kind for kind in KINDS if kind in written)
+    said = written[kind]
+    options = {
+        key: written[key] for key in ("exdates", "rdates", "end", "jitter", "catchup") if key in written
+    }
+    options |= written.get("dst", {})
+    expr = said
+    if kind == "event":
+        expr, options = said["topic"], options | {key: said[key] for key in ("filter",) if key in said}
+    elif kind == "condition":
+        expr, options = said["every"], options | {"probe": said["probe"], "when": said["when"]}
+    elif kind == "manual":
+        expr = ""
+    spec = ScheduleSpec(kind, str(expr), written.get("timezone", "UTC"), written.get("start"), options)
+    _check_schedule(reading, spec)
+    return spec
+
+
+def _check_schedule(reading: Reading, spec: ScheduleSpec) -> None:
+    try:
+        spec.compile()
+    except ValidationFailed as error:
+        for fault in error.errors:
+            reading.report(fault.code, fault.detail, _schedule_place(spec.kind, fault.pointer))
+    if "filter" in spec.options:
+        reading.attempt("/schedule/event/filter", compile_condition, spec.options["filter"])
+    if spec.kind == "condition":
+        reading.attempt("/schedule/condition/when", compile_condition, spec.options["when"])
+        arguments = spec.options["probe"].get("with", {})
+        reading.template("/schedule/condition/probe/with", arguments, _EDGE)
+        reading.duration("/schedule/condition/probe/timeout")
+    reading.duration("/schedule/jitter")
+    reading.duration("/schedule/catchup/window")
+
+
+_EDGE = Scope(frozenset({"params", "now", "trigger", "event", "run", "secrets"}), frozenset())
+"""What is known of a run before its first step."""
+_KEY = Scope(_EDGE.roots - {"secrets"}, frozenset())
+
+
+def _schedule_place(kind: str, pointer: str) -> str:
+    """Where the definition says what a schedule calls `pointer`."""
+    head = pointer.split("/")[1] if pointer else ""
+    if head in ("gap", "fold"):
+        return f"/schedule/dst{pointer}"
+    if head in ("start", "end", "exdates", "rdates", "timezone"):
+        return f"/schedule{pointer}"
+    return {"event": "/schedule/event/topic", "condition": "/schedule/condition/every"}.get(
+        kind, f"/schedule/{kind}"
+    )
+
+
+def _concurrency(reading: Reading) -> dict[str, Any] | None:
+    written: dict[str, Any] | None = reading.v1.get("concurrency")
+    if written is None:
+        return None
+    _key(reading, "/concurrency/key", written.get("key"))
+    return {"key": None, "limit": 1, "on_conflict": "queue"} | written
+
+
+def _key(reading: Reading, pointer: str, text: str | None) -> str | None:
+    """The text of a key's template, its names checked: it is rendered before the run begins."""
+    if text is not None:
+        reading.template(pointer, text, _KEY)
+    return text
+
+
+def _policy(reading: Reading, pointer: str) -> Mapping[str, Any]:
+    """The gate's policy at `pointer`; without one, nothing beyond what the operator asks for."""
+    value = at_pointer(reading.v1, pointer)
+    return {} if value is None else dict(value)
+
+
+def _check_params(reading: Reading) -> None:
+    """`params` must fit `params_schema`; what is only required may come with a run that is asked for."""
+    schema = reading.v1.get("params_schema")
+    if not isinstance(schema, Mapping):
+        return
+    found = reading.attempt("/params_schema", compile_schema, schema)
+    on_request = any(kind in reading.v1["schedule"] for kind in ("manual", "event"))
+    params = reading.v1.get("params", {})
+    for problem in found.check(found.with_defaults(params), show_keys=True) if found else ():
+        if not (on_request and problem.code == "missing"):
+            reading.report(problem.code, problem.detail, f"/params{problem.pointer}")
