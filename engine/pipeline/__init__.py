@@ -7,8 +7,21 @@ the published schema, `parse` and `steps` read what it means, `lint` warns. Pure
 catalog but the one it is handed.
 """
 
+from engine.pipeline.convert import convert, dump_yaml
 from engine.pipeline.definition import Definition, ScheduleSpec, Step
 from engine.pipeline.documents import Document, load_documents
+from engine.pipeline.lint import is_error, lint
 from engine.pipeline.parse import parse_definition
 
-__all__ = ["Definition", "Document", "ScheduleSpec", "Step", "load_documents", "parse_definition"]
+__all__ = [
+    "Definition",
+    "Document",
+    "ScheduleSpec",
+    "Step",
+    "convert",
+    "dump_yaml",
+    "is_error",
+    "lint",
+    "load_documents",
+    "parse_definition",
+]

@@ -130,6 +130,28 @@ def _malformed(code: str, detail: str, line: int, column: int, source: str) -> M
     return Malformed(f"{where}: {detail}", errors=(Problem(code, detail, "", line, column),))
 
 
+def is_plain_text(text: str) -> bool:
+    """Whether `text` is read back as itself when it stands without quotes."""
+    return text == _resolved(text) and not _NO_NUMBER.fullmatch(text) and text.isprintable()
+
+
+def _resolved(text: str) -> Any:
+    """A scalar without quotes by YAML 1.2's core schema (section 10.3.2)."""
+    if text in _NULL:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if len(text) > _MAX_DIGITS:
+        return text
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text) if math.isfinite(float(text)) else text
+    return text
+
+
 @dataclass(slots=True)
 class _Open:
     """A list or an object under construction. `size` counts the values in it, `key` waits for its value."""
@@ -185,29 +207,16 @@ class _Reader:
             self._key(event.value, place)
             return
         plain = bool(event.implicit[0])
-        value = self._resolved(event.value, place) if plain else event.value
+        value = self._plain(event.value, place) if plain else event.value
         self._count(1, place)
         if event.anchor:
             self._anchors[event.anchor] = (value, 1)
         self._add(value, place)
 
-    def _resolved(self, text: str, place: Place) -> Any:
-        """A plain scalar by YAML 1.2's core schema (section 10.3.2)."""
-        if text in _NULL:
-            return None
-        if text in _BOOLEANS:
-            return _BOOLEANS[text]
+    def _plain(self, text: str, place: Place) -> Any:
         if _NO_NUMBER.fullmatch(text):
             raise self._fail("number", f"{text} is not a number that JSON has", place)
-        if len(text) > _MAX_DIGITS:
-            return text
-        if _INTEGER.fullmatch(text):
-            return int(text)
-        if _BASED.fullmatch(text):
-            return int(text, 0)
-        if _FLOAT.fullmatch(text) and text not in ("+", "-", "."):
-            return float(text) if math.isfinite(float(text)) else text
-        return text
+        return _resolved(text)
 
     def _awaits_key(self) -> bool:
         return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].key is None

@@ -18,6 +18,7 @@ from engine.pipeline.reading import Reading, Scope, at_pointer, compile_conditio
 from engine.pipeline.seed import is_seed, place_in_seed, to_v1
 from engine.pipeline.shape import contract, unstorable
 from engine.pipeline.steps import ALWAYS, names_of, read_retry, read_steps
+from engine.reflex import parse_policy
 
 KINDS = ("rrule", "cron", "every", "once", "event", "condition", "manual")
 DEFAULT_PRIORITY = 5
@@ -212,7 +213,7 @@ def _key(reading: Reading, pointer: str, text: str | None) -> str | None:
 def _policy(reading: Reading, pointer: str) -> Mapping[str, Any]:
     """The gate's policy at `pointer`; without one, nothing beyond what the operator asks for."""
     value = at_pointer(reading.v1, pointer)
-    return {} if value is None else dict(value)
+    return (None if value is None else reading.attempt(pointer, parse_policy, value)) or {}
 
 
 def _check_params(reading: Reading) -> None:
