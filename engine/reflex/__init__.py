@@ -1,0 +1,19 @@
+"""The reflex gate: finds personal data, credentials and prompt injection, and says what to do about them."""
+
+from engine.reflex.detection import mask, scan
+from engine.reflex.judging import judge
+from engine.reflex.policy import DEFAULT_POLICY, Policy, below_floor, parse_policy, strictest
+from engine.reflex.verdict import Finding, Verdict
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "Finding",
+    "Policy",
+    "Verdict",
+    "below_floor",
+    "judge",
+    "mask",
+    "parse_policy",
+    "scan",
+    "strictest",
+]

@@ -1,0 +1,104 @@
+"""Where a value counts that needs its name beside it: what tells an account number from any other number.
+
+Context is local: the text right before the value, on its line or as a label alone on the line above; and in a
+table with a header line, the words at the head of the value's column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from engine.reflex.checks import Check
+from engine.reflex.fold import Folded
+from engine.reflex.matching import Entry, Span, spans
+
+_LONGEST = 64  # characters of the longest value that needs context
+_HEADER_LIMIT = 2_000  # a longer first line is no header
+_LABEL_END = 8  # signs that may stand between a label and the end of its line
+
+_SEPARATORS = re.compile(r"[,;|\t]", re.ASCII)
+
+
+def values(folded: Folded, entry: Entry, check: Check, place: int, last: int, until: int) -> Iterator[Span]:
+    """The spans that begin between `place` and `last`, end by `until`, match the value and pass the check."""
+    plain, search = folded.plain, entry.value
+    until = min(until, len(plain))
+    while place < last:
+        found = search(plain, place, until)
+        start = found[0][0]
+        if start < 0 or start >= last:
+            return
+        span = check(folded.text, *found[-1])
+        if span:
+            yield span
+        # A good value may begin inside a hit that failed, unless hits of this row are whole tokens.
+        place = max(span[1] if span else found[0][1] if entry.row.whole else 0, start + 1)
+
+
+def near(folded: Folded, entry: Entry, check: Check, first: int, last: int) -> Iterator[Span]:
+    """The values that stand after a match of the entry's context, or in a column that it heads."""
+    text, reach = folded.text, entry.row.reach
+    headed: dict[int, list[int]] = {}
+    for start, end in spans(entry.trigger, folded.plain, first, last):
+        for span in values(folded, entry, check, end, end + reach, end + reach + _LONGEST):
+            if _connected(text[end : span[0]]):
+                yield span
+        opening = _header_opening(text, start)
+        if opening >= 0:
+            headed.setdefault(opening, []).append(end - 1)
+    for opening, places in headed.items():
+        for cell in _cells(text, opening, places):
+            yield from values(folded, entry, check, *cell, cell[1])
+
+
+def _connected(gap: str) -> bool:
+    """Whether what lies between the words and the value keeps them together."""
+    if "\n" not in gap:
+        return True
+    label, _, following = gap.partition("\n")
+    return (
+        len(label.strip()) <= _LABEL_END
+        and "\n" not in following
+        and "\0" not in gap
+        and not _SEPARATORS.search(gap)
+    )
+
+
+def _header_opening(text: str, place: int) -> int:
+    """The start of the first line of a text (or of one of several joined ones) if `place` is in it, or -1."""
+    opening = text.rfind("\n", max(0, place - _HEADER_LIMIT), place) + 1
+    if opening == 0:
+        return 0 if place < _HEADER_LIMIT else -1
+    return opening if text[opening - 2 : opening] == "\0\n" else -1
+
+
+def _cells(text: str, opening: int, places: list[int]) -> Iterator[Span]:
+    """The cells of the table whose header opens at `opening` in the columns that `places` in it head."""
+    header_end = text.find("\n", opening)
+    separator = _SEPARATORS.search(text, opening, max(header_end, opening))
+    if not separator:
+        return
+    wanted = {text.count(separator[0], opening, place) for place in places}
+    start = header_end + 1
+    while 0 < start < len(text) and text[start - 2] != "\0":
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        cells = _split(text, start, end, separator[0])
+        yield from (cells[column] for column in wanted if column < len(cells))
+        start = end + 1
+
+
+def _split(text: str, start: int, end: int, separator: str) -> list[Span]:
+    """The cells of one line; a separator between double quotes is part of its cell."""
+    cells: list[Span] = []
+    opening = place = start
+    quoted = False
+    for piece in text[start:end].split(separator):
+        place += len(piece)
+        quoted ^= piece.count('"') % 2 == 1
+        if not quoted:
+            cells.append((opening, place))
+            opening = place + 1
+        place += 1
+    return cells

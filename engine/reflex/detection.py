@@ -1,0 +1,112 @@
+"""Text in, hits out: fold, match all patterns at once, test each hit exactly, settle overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from engine.reflex.checks import CHECKS
+from engine.reflex.context import near, values
+from engine.reflex.findings import SEVERITIES, Hit, answer, mark
+from engine.reflex.fold import Folded, fold
+from engine.reflex.local import lowered
+from engine.reflex.matching import OVERLAP, Entry, matcher, spans
+
+ACT_FROM = 0.5
+"""Confidence from which the gate acts. What lies below (addresses of private networks) is reported only."""
+
+_ROUNDS = 4
+_ALL_MASKED = "[MASKED]"
+
+
+def scan(text: str) -> dict[str, list[dict[str, Any]]]:
+    """Everything found in `text`: {"pii": [{type, start, end, confidence, masked}], "injection": [{family,
+    severity, start, end, rule}]}.
+
+    Offsets are half-open indices into `text`. Any string is accepted. Raises GateUnavailable when the matcher
+    cannot work; nothing may pass then.
+    """
+    return answer(text, hits(text))
+
+
+def mask(text: str) -> str:
+    """`text` with each personal datum and credential replaced by its mark, for logs and error messages.
+
+    Masking can bring to light what a longer value had covered, so it is repeated until nothing is left; a text
+    that was made to go on and on is masked as a whole.
+    """
+    for _ in range(_ROUNDS):
+        found = [hit for hit in hits(text) if hit.category == "pii" and hit.confidence >= ACT_FROM]
+        if not found:
+            return text
+        text = replaced(text, found)
+    return _ALL_MASKED
+
+
+def replaced(text: str, found: list[Hit]) -> str:
+    """`text` with marks in place of `found`, which is sorted and free of overlaps."""
+    parts: list[str] = []
+    done = 0
+    for hit in found:
+        parts += (text[done : hit.start], mark(hit.kind))
+        done = hit.end
+    return "".join(parts) + text[done:]
+
+
+def hits(text: str) -> list[Hit]:
+    """The hits in `text` in order: PII without overlaps, injection as found."""
+    folded = fold(text)
+    pii = [hit for place in matcher("pii").occurring(folded.plain) for hit in _pii(folded, *place)]
+    injection = [
+        hit for place in matcher("injection").occurring(folded.plain) for hit in _injection(folded, *place)
+    ]
+    if not pii and not injection:
+        return []
+    return sorted(_settled(pii) + injection, key=_place)
+
+
+def _pii(folded: Folded, entry: Entry, start: int, last: int) -> Iterator[Hit]:
+    row = entry.row
+    check = CHECKS[row.check] if row.check else _unchecked
+    if row.context:
+        found = near(folded, entry, check, start, last)
+    else:
+        found = values(
+            folded, entry, check, start, last, len(folded.plain) if row.trigger else last + OVERLAP
+        )
+    for span in found:
+        yield Hit("pii", row.kind, row.name, *folded.origin(*span), row.confidence, "")
+
+
+def _unchecked(text: str, start: int, end: int) -> tuple[int, int]:  # noqa: ARG001 - a Check for rows that need none
+    return start, end
+
+
+def _injection(folded: Folded, entry: Entry, first: int, last: int) -> Iterator[Hit]:
+    row = entry.row
+    for start, end in spans(entry.value, folded.plain, first, last):
+        severity = lowered(folded.text, start, end, row.severity)
+        if severity:
+            yield Hit("injection", row.kind, row.name, *folded.origin(start, end), 0.0, severity)
+
+
+def _settled(found: list[Hit]) -> list[Hit]:
+    """Of overlapping hits the surest stays, of equally sure ones the longest."""
+    if len(found) < 2:
+        return found
+    kept: list[Hit] = []
+    for hit in sorted(found, key=lambda hit: (hit.start, -hit.confidence, -hit.end)):
+        if not kept or kept[-1].end <= hit.start:
+            kept.append(hit)
+        elif (hit.confidence, hit.end - hit.start) > (kept[-1].confidence, kept[-1].end - kept[-1].start):
+            kept[-1] = hit
+    return kept
+
+
+def _place(hit: Hit) -> tuple[int, int, str]:
+    return hit.start, hit.end, hit.rule
+
+
+def at_least(severity: str, threshold: str) -> bool:
+    """Whether `severity` reaches `threshold`."""
+    return SEVERITIES.index(severity) >= SEVERITIES.index(threshold)

@@ -1,0 +1,110 @@
+"""Policy meets findings: one JSON value in, one verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from engine.reflex.detection import ACT_FROM, at_least, hits
+from engine.reflex.findings import Hit, mark, masked
+from engine.reflex.policy import ACTIONS, Policy
+from engine.reflex.redaction import redacted
+from engine.reflex.verdict import Action, Finding, Verdict
+from engine.reflex.walk import Exempt, Joined, Path, Piece, join
+
+_ROUNDS = 3  # redacting can bring a value to light that a longer one had covered; then once more
+
+Acted = tuple[Hit, Piece, Action]
+
+
+def judge(value: Any, policy: Policy, *, exempt: Exempt | None = None) -> Verdict:
+    """The verdict on any JSON value: strings, numbers and keys, keys also as context of what they name.
+
+    Text between U+E000 and U+E001 for which `exempt(token)` answers True (it gets the token with both signs)
+    is neither judged nor altered; any other such text is judged like the rest. The caller looks at
+    `policy.on`. Raises GateUnavailable when the matcher cannot work.
+    """
+    joined = join(value, exempt)
+    text = joined.text
+    acted = list(_acted(joined, text, policy))
+    if not acted:
+        return Verdict("pass", (), value)
+    action = _strictest(acted)
+    findings = _findings(text, acted)
+    if action != "redact":
+        return Verdict(action, findings, None if action == "block" else value)
+    clean = _clean(value, joined, acted, policy, exempt)
+    return Verdict("block", findings, None) if clean is None else Verdict("redact", findings, clean)
+
+
+def _clean(value: Any, joined: Joined, acted: list[Acted], policy: Policy, exempt: Exempt | None) -> Any:
+    """`value` redacted until nothing is left to redact; None if that does not come to an end."""
+    for _ in range(_ROUNDS):
+        spans = [(piece, hit.start - piece.joined, hit.end - piece.joined, mark(hit.kind))
+                 for hit, piece, action in acted if action == "redact"]  # fmt: skip
+        value = redacted(value, spans)
+        joined = join(value, exempt)
+        acted = [entry for entry in _acted(joined, joined.text, policy) if entry[2] == "redact"]
+        if not acted:
+            return value
+    return None
+
+
+def _acted(joined: Joined, text: str, policy: Policy) -> Iterator[Acted]:
+    for hit in hits(text):
+        action = _action(hit, policy)
+        if action != "pass":
+            piece = joined.piece_at(hit.end - 1)
+            yield hit._replace(start=max(hit.start, piece.joined)), piece, action
+
+
+def _action(hit: Hit, policy: Policy) -> Action:
+    if hit.category == "pii":
+        passed = hit.kind in policy.allow or hit.confidence < ACT_FROM
+        wanted: str = "allow" if passed else policy.pii
+    else:
+        wanted = policy.injection if at_least(hit.severity, policy.threshold) else "allow"
+    return _ACTION_OF[wanted]
+
+
+_ACTION_OF: dict[str, Action] = {"allow": "pass", "flag": "flag", "redact": "redact", "block": "block"}
+
+
+def _strictest(acted: list[Acted]) -> Action:
+    return max((action for _, _, action in acted), key=lambda action: ACTIONS.index(action))
+
+
+def _findings(text: str, acted: list[Acted]) -> tuple[Finding, ...]:
+    dirty = _dirty_keys(acted)
+    return tuple(_finding(text, hit, piece, action, dirty) for hit, piece, action in acted)
+
+
+def _finding(text: str, hit: Hit, piece: Piece, action: Action, dirty: dict[str, str]) -> Finding:
+    shift = piece.offset - piece.joined
+    category: Literal["pii", "injection"] = "pii" if hit.category == "pii" else "injection"
+    return Finding(
+        category=category,
+        kind_or_family=hit.kind,
+        rule=hit.rule,
+        pointer=_pointer(piece.path, dirty),
+        start=hit.start + shift,
+        end=hit.end + shift,
+        masked=masked(text[hit.start : hit.end]) if category == "pii" else "",
+        action=action,
+        severity=hit.severity,
+        confidence=hit.confidence,
+    )
+
+
+def _dirty_keys(acted: list[Acted]) -> dict[str, str]:
+    """Keys that hold something, with what a pointer shows instead of them."""
+    return {str(piece.path.step): mark(hit.kind) for hit, piece, _ in acted if piece.key and piece.path}
+
+
+def _pointer(path: Path | None, dirty: dict[str, str]) -> str:
+    steps: list[str] = []
+    while path:
+        step = str(path.step)
+        steps.append(dirty.get(step, step).replace("~", "~0").replace("/", "~1"))
+        path = path.parent
+    return "".join(f"/{step}" for step in reversed(steps))

@@ -1,0 +1,59 @@
+"""What lowers the severity of an injection: rules about the words right around the match.
+
+Local on purpose. A word somewhere else in the text changes nothing, so an attacker cannot switch the gate
+off by writing "test" at the end. Each rule takes one or more levels off; below "low" nothing is reported.
+"""
+
+from __future__ import annotations
+
+import re
+
+from engine.reflex.findings import SEVERITIES
+
+_REACH = 60
+
+_NEGATED = re.compile(
+    r"(?:\b(?:do|does|did|must|should|shall|can|may|will|would|could) ?(?:not|n't)|"
+    r"\b(?:don't|doesn't|mustn't|shouldn't|cannot|can't|won't|never)|\bnot be able to|\bnot(?: to)?)"
+    r"(?: ever| simply| just| please)?\s*$",
+    re.ASCII | re.IGNORECASE,
+)
+_DISCUSSED = re.compile(
+    r"\b(?:examples?|abstract|paper|benchmark|study|studies|dataset|detect(?:ion|or|ed|s)?|blocks?|rejected|"
+    r"refus(?:al|ed|es)|attack(?:s|ers?)?|attempts?|injections?|classif(?:y|ier|ied)|such as|phrase|string|scan|"
+    r"assert|checklist|try|highlighted|called|known as|documentation|docs|survey|researchers?)\b",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def lowered(text: str, start: int, end: int, severity: str) -> str:
+    """`severity` after the local rules, or "" when nothing is left of it.
+
+    negated: "do not", "never" right before, two levels. quoted: a quotation mark opens right before the
+    match and closes in its line, and the sentence discusses attacks: three levels. discussed: the sentence
+    discusses attacks: one level.
+    """
+    before = _sentence_before(text, start)
+    level = SEVERITIES.index(severity)
+    if _NEGATED.search(before):
+        level -= 2
+    sentence = f"{before} {_sentence_after(text, end)}"
+    if _DISCUSSED.search(sentence):
+        level -= 3 if _quoted(text, start, end) else 1
+    return SEVERITIES[level] if level >= 0 else ""
+
+
+def _quoted(text: str, start: int, end: int) -> bool:
+    opened = text[max(0, start - _REACH) : start].rpartition("\n")[2]
+    closed = text[end : end + _REACH].partition("\n")[0]
+    return any(opened.count(sign) % 2 == 1 and sign in closed for sign in '`"')
+
+
+def _sentence_before(text: str, start: int) -> str:
+    near = text[max(0, start - _REACH) : start].rpartition("\n")[2]
+    return re.split(r"[.!?]\s", near)[-1]
+
+
+def _sentence_after(text: str, end: int) -> str:
+    near = text[end : end + _REACH].partition("\n")[0]
+    return re.split(r"[.!?]\s", near)[0]

@@ -1,0 +1,116 @@
+"""Every pattern in one pass: an RE2 set says which of them occur, and only those are then looked up.
+
+Text is matched as Latin-1 bytes with other characters replaced, so that an offset in the bytes is an offset
+in the text. RE2 is linear in the text whatever it holds. A set that ran out of memory would answer "nothing
+found"; a pattern that always matches is in every set, and its absence is a failure, so the gate fails
+closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import re2
+from re2 import _re2
+
+from engine.errors import GateUnavailable
+from engine.reflex.catalogue import Pattern, patterns
+
+SET_MEMORY = 64 << 20
+"""Bytes that a set's automaton may grow to. States are built as texts need them: ordinary text needs a few
+megabytes. With RE2's default of 8 MiB the set would be thrown away and rebuilt all the time."""
+
+PATTERN_MEMORY = 8 << 20
+"""The same for the search of one pattern, RE2's default; beyond it RE2 goes on without an automaton."""
+
+CHUNK = 2_048
+"""Matches that begin in one stretch of this many characters are sought together, so that a pattern which occurs
+once in a long text is not looked for in all of it."""
+
+OVERLAP = 640
+"""How far beyond its chunk a match may run and still be noticed; longer patterns have a short `trigger`."""
+
+_ALWAYS = rb"\z"
+_NOWHERE = (-1, -1)
+
+Span = tuple[int, int]
+Search = Callable[[bytes, int, int], list[Span]]
+"""RE2's own search: the spans of the leftmost match and its groups between two offsets, (-1, -1) for none."""
+
+
+class Entry(NamedTuple):
+    """A pattern and its searches: `trigger` finds what the set looks for, the context where there is one."""
+
+    row: Pattern
+    value: Search
+    trigger: Search
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """The compiled patterns of one category; index 0 of the set is the sentinel."""
+
+    entries: tuple[Entry, ...]
+    any_of: Any
+
+    def occurring(self, plain: bytes) -> Iterator[tuple[Entry, int, int]]:
+        """The patterns of which something begins between two offsets of `plain`, and those offsets."""
+        length = len(plain)
+        if length <= CHUNK + OVERLAP:
+            for entry in self._in(plain):
+                yield entry, 0, length
+            return
+        for start in range(0, length, CHUNK):
+            for entry in self._in(plain[start : start + CHUNK + OVERLAP]):
+                yield entry, start, start + CHUNK
+
+    def _in(self, plain: bytes) -> list[Entry]:
+        found = self.any_of.Match(plain)
+        if not found or 0 not in found:
+            raise GateUnavailable("the gate's matcher ran out of memory; nothing passes unjudged")
+        return [self.entries[index - 1] for index in found if index] if len(found) > 1 else []
+
+
+def spans(search: Search, plain: bytes, start: int, last: int) -> Iterator[Span]:
+    """The matches that begin between `start` and `last`, one after the other."""
+    until = min(last + OVERLAP, len(plain))
+    while start < last:
+        span = search(plain, start, until)[0]
+        if span == _NOWHERE or span[0] >= last:
+            return
+        yield span
+        start = max(span[1], span[0] + 1)
+
+
+@cache
+def matcher(category: str) -> Matcher:
+    """The matcher of "pii" or "injection", compiled at first use."""
+    any_of = re2.Set.SearchSet(_options(SET_MEMORY))
+    any_of.Add(_ALWAYS)
+    entries = []
+    for row in (row for row in patterns() if row.category == category):
+        value = _search(row.regex)
+        trigger = row.trigger or row.context
+        entries.append(Entry(row, value, _search(trigger) if trigger else value))
+        any_of.Add((trigger or row.regex).encode("latin-1"))
+    any_of.Compile()
+    return Matcher(tuple(entries), any_of)
+
+
+def _search(regex: str) -> Search:
+    """RE2's search without the wrapper's match objects, which cost more than the match."""
+    compiled = _re2.RE2(regex.encode("latin-1"), _options(PATTERN_MEMORY))
+    if not compiled.ok():
+        raise re2.error(f"{compiled.error()} in {regex}")
+    return partial(compiled.Match, _re2.RE2.Anchor.UNANCHORED)
+
+
+def _options(memory: int) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = memory
+    options.log_errors = False
+    return options
