@@ -20,6 +20,10 @@ COUNTED = 10_000
 """Missed instants that are walked and counted; a longer range is written without a count."""
 
 
+DEFAULT_WINDOW = timedelta(days=1)
+DEFAULT_LIMIT = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Catchup:
     """What happens to instants that are past when a scheduler comes to them, or that no worker starts.
@@ -29,16 +33,16 @@ class Catchup:
     """
 
     policy: str = "last"
-    window: timedelta = timedelta(days=1)
-    limit: int = 100
+    window: timedelta = DEFAULT_WINDOW
+    limit: int = DEFAULT_LIMIT
     grace: timedelta = timedelta(seconds=30)
 
     @classmethod
     def of(cls, options: Mapping[str, Any], grace: timedelta) -> Catchup:
         """From the `catchup` member of a task's schedule options."""
         given = options.get("catchup") or {}
-        window = parse_duration(given["window"]) if "window" in given else cls.window
-        return cls(given.get("policy", cls.policy), window, given.get("max", cls.limit), grace)
+        window = parse_duration(given["window"]) if "window" in given else DEFAULT_WINDOW
+        return cls(given.get("policy", "last"), window, given.get("max", DEFAULT_LIMIT), grace)
 
     def expiry(self, instant: datetime, following: datetime | None) -> datetime:
         """When an unstarted run of `instant` becomes missed. Under `last` the following instant replaces it."""

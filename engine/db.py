@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import Delete, Insert, Select, Update
-from sqlalchemy.dialects.postgresql import psycopg as dialect
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from engine.errors import StoreUnavailable
 from engine.settings import Settings, masked_url
@@ -24,7 +24,11 @@ from engine.settings import Settings, masked_url
 Connection = psycopg.AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Row = dict[str, Any]
-SESSION = "-c search_path=duework,public -c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+SESSION = (
+    "-c search_path=duework,public -c timezone=UTC "
+    "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+)
 
 
 def connection_arguments(application: str) -> dict[str, Any]:
@@ -91,10 +95,10 @@ def unavailable(url: str, error: Exception) -> StoreUnavailable:
 
 
 @cache
-def query(name: str) -> LiteralString:
+def query(name: str) -> bytes:
     """The text of `engine/store/queries/<name>.sql`, read once."""
     text = resources.files("engine.store.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    return cast("LiteralString", text)
+    return text.encode()
 
 
 async def fetch(conn: Connection, name: str, values: Mapping[str, Any] | None = None) -> list[Row]:
@@ -117,8 +121,8 @@ async def execute(conn: Connection, name: str, values: Mapping[str, Any] | None 
 
 async def select(conn: Connection, statement: Select[Any] | Insert | Update | Delete) -> list[Row]:
     """Run a statement built over `tables.py` and return its rows (of RETURNING, for a write)."""
-    compiled = statement.compile(dialect=dialect.dialect(), compile_kwargs={"render_postcompile": True})
-    cursor = await conn.execute(cast("LiteralString", str(compiled)), _bound(compiled))
+    compiled = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
+    cursor = await conn.execute(str(compiled).encode(), _bound(compiled))
     return await cursor.fetchall() if cursor.description else []
 
 

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from engine import telemetry
 
@@ -20,7 +21,7 @@ LONGEST_PAUSE = timedelta(seconds=15)
 class Service:
     """One loop of one process. `wake()` cuts the current pause short; `stop()` ends it after the round."""
 
-    def __init__(self, name: str, round_: Callable[[], Awaitable[None]], every: timedelta) -> None:
+    def __init__(self, name: str, round_: Callable[[], Awaitable[object]], every: timedelta) -> None:
         self.name = name
         self.round = round_
         self.every = every
@@ -39,16 +40,11 @@ class Service:
         self._log.info("service.stopped")
 
     async def _once(self) -> timedelta:
-        try:
-            await self.round()
-        except Exception as error:  # the loop must outlive any single failure; it is logged and paced
-            self._failures += 1
-            self._log.warning(
-                "service.failed", error=str(error), kind=type(error).__name__, failures=self._failures
-            )
-            return min(LONGEST_PAUSE, timedelta(seconds=0.25) * 2 ** min(self._failures, 8))
-        self._failures = 0
-        return self.every
+        if await attempted(self.round, self._log):
+            self._failures = 0
+            return self.every
+        self._failures += 1
+        return min(LONGEST_PAUSE, timedelta(seconds=0.25 * 2 ** min(self._failures, 8)))
 
     async def _sleep(self, pause: timedelta) -> None:
         try:
@@ -65,6 +61,16 @@ class Service:
         """End after the round that is under way."""
         self._stopping = True
         self._wake.set()
+
+
+async def attempted(round_: Callable[[], Awaitable[object]], log: Any) -> bool:
+    """Run one round of a loop; False when it failed, which is logged and must not end the loop."""
+    try:
+        await round_()
+    except Exception as error:  # a loop must outlive any single failure; its caller paces the next round
+        log.warning("service.failed", error=str(error), kind=type(error).__name__)
+        return False
+    return True
 
 
 @contextmanager

@@ -100,6 +100,11 @@ class Settings:
         timedelta(seconds=30),
         "How far ahead occurrences are materialised, so that workers start on the instant.",
     )
+    misfire_grace: timedelta = setting(
+        timedelta(seconds=30),
+        "How late an instant may be and still count as on time; later ones are the catch-up policy's.",
+        "SCHEDULER_MISFIRE_GRACE_TIME",
+    )
     tick_batch: int = setting(500, "Tasks that one tick transaction takes at most.")
     reap_interval: timedelta = setting(timedelta(seconds=2), "How often expired leases are looked for.")
     rotation_interval: timedelta = setting(
@@ -112,6 +117,10 @@ class Settings:
     )
     connections: str = setting(
         "", "Databases that `sql.query` may use, `name=postgresql://…` separated by spaces.", secret=True
+    )
+    http_allow: str = setting(
+        "",
+        "Hosts that http tools may reach although their addresses are private or loopback, separated by commas.",
     )
     secrets_dir: Path | None = setting(
         None, "Folder in which each file is one secret, as Docker and Kubernetes mount them."

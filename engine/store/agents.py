@@ -20,10 +20,19 @@ from engine.store.tables import agent, agent_token
 SYSTEM_AGENT = UUID("00000000-0000-0000-0000-000000000001")
 SYSTEM_NAME = "system-agent"
 TOKEN_PREFIX = "dw_"  # noqa: S105 — the visible start of every token, by which leaked ones are recognised
-SCOPES = (
-    "task:read task:write task:run run:read run:write event:publish reflex:use reflex:release reflex:loosen "
-    "audit:read admin"
-).split()
+SCOPES = [
+    "task:read",
+    "task:write",
+    "task:run",
+    "run:read",
+    "run:write",
+    "event:publish",
+    "reflex:use",
+    "reflex:release",
+    "reflex:loosen",
+    "audit:read",
+    "admin",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,20 @@ def _run_columns(runs: Sequence[Row], *last: str) -> Row:
 
 
 def _step_columns(steps: Sequence[Row]) -> Row:
-    names = (
-        "run_id position step item tool status tries started_at finished_at input output error verdict"
-    ).split()
+    names = [
+        "run_id",
+        "attempt",
+        "position",
+        "step",
+        "item",
+        "tool",
+        "status",
+        "tries",
+        "started_at",
+        "finished_at",
+        "input",
+        "output",
+        "error",
+        "verdict",
+    ]
     return {f"step_{name}": [step[name] for step in steps] for name in names}

@@ -55,6 +55,20 @@ async def enqueue(conn: Connection, request: Request, *, now: datetime | None = 
     return row
 
 
+async def enqueue_once(conn: Connection, request: Request, key: str) -> UUID:
+    """Queue a run for a step's idempotency key; the same key answers with the same run_id, for a day."""
+    slot = {"agent_id": request.parent_run_id, "key": key}
+    known = await db.fetch_one(conn, "find_key", slot)
+    if known and known["body"] is not None:
+        return UUID(known["body"]["run_id"])
+    row = await enqueue(conn, request)
+    answer = {"request": b"", "status": 200, "headers": None, "body": Jsonb({"run_id": str(row["run_id"])})}
+    if await db.fetch_one(conn, "insert_key", slot | answer) is None:
+        raise Conflict(f"another worker is executing step {key}")
+    run_id: UUID = row["run_id"]
+    return run_id
+
+
 async def get(conn: Connection, run_id: UUID) -> Row:
     """One run as `duework.runs` has it, with `attempts` and `steps`. Raises NotFound."""
     rows = await db.select(conn, select(runs_view).where(runs_view.c.run_id == run_id))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import uuid
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -21,6 +25,12 @@ class Process:
     host: str
     pid: int
     version: str
+
+    @classmethod
+    def here(cls, role: str) -> Process:
+        """This process; the host's name alone would be shared by all workers on it."""
+        host, pid = socket.gethostname(), os.getpid()
+        return cls(f"{role}-{host}-{pid}-{uuid.uuid4().hex[:8]}", host, pid, version("duework"))
 
 
 async def beat(

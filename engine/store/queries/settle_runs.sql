@@ -23,14 +23,14 @@ WITH input AS (
 ), steps AS (
   INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at,
     finished_at, input, output, error, verdict)
-  SELECT g.id, g.attempt, s.position, s.step, s.item, s.tool, s.status, s.tries, s.started_at,
+  SELECT g.id, s.attempt, s.position, s.step, s.item, s.tool, s.status, s.tries, s.started_at,
     s.finished_at, s.input, s.output, s.error, s.verdict
-  FROM unnest(%(step_run_id)s::uuid[], %(step_position)s::integer[], %(step_step)s::text[],
+  FROM unnest(%(step_run_id)s::uuid[], %(step_attempt)s::integer[], %(step_position)s::integer[], %(step_step)s::text[],
               %(step_item)s::integer[], %(step_tool)s::text[], %(step_status)s::text[],
               %(step_tries)s::integer[], %(step_started_at)s::timestamptz[],
               %(step_finished_at)s::timestamptz[], %(step_input)s::jsonb[], %(step_output)s::jsonb[],
               %(step_error)s::jsonb[], %(step_verdict)s::jsonb[])
-    AS s(run_id, position, step, item, tool, status, tries, started_at, finished_at, input, output, error, verdict)
+    AS s(run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, input, output, error, verdict)
   JOIN gone g ON g.id = s.run_id
 )
 SELECT id AS run_id FROM gone

@@ -1,0 +1,496 @@
+"""The executor: a compiled pipeline and a context in, an Outcome out.
+
+It sees tools and the gate, never rows: what must outlive a crash goes through the `checkpoint` port, and the
+Outcome is a frozen value that somebody else persists. The order of each step is
+
+    if → render → input schema → gate in → secrets put in → tool → output schema → gate out → checkpoint
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from engine import reflex
+from engine.errors import (
+    DueworkError,
+    GateBlocked,
+    InputInvalid,
+    LeaseLost,
+    OutputInvalid,
+    Problem,
+    ToolError,
+    ToolTimeout,
+    ValidationFailed,
+)
+from engine.pipeline import Definition, Step, parse_definition
+from engine.reflex import Policy, Verdict
+from engine.retry import delay_after, may_retry
+from engine.settings import Settings
+from engine.template import Secrets
+from engine.tools.calls import Call, Parked
+from engine.tools.registry import Catalog, ToolEntry, load_catalog
+from engine.tools.toolbox import open_toolbox
+
+INLINE = timedelta(seconds=1)
+"""A wait up to this long keeps the worker; a longer one parks the run, so that no lease is slept through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A step with everything that does not change from run to run."""
+
+    step: Step
+    position: int
+    entry: ToolEntry
+    policy: Policy
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A definition made ready: what a worker caches by (task, version)."""
+
+    definition: Definition
+    steps: tuple[Prepared, ...]
+    on_failure: tuple[Prepared, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt: who, with what, and what is known from before. `state` is what a parked run left."""
+
+    run_id: UUID
+    attempt: int
+    fence: int
+    trigger: str
+    now: datetime
+    params: Mapping[str, Any]
+    task: str = ""
+    scheduled_for: datetime | None = None
+    event: Mapping[str, Any] | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    finished: tuple[StepRecord, ...] = ()
+    agent_id: UUID | None = None
+    last_attempt: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What is kept of one step (or one item of a foreach): exactly what the gate let pass."""
+
+    position: int
+    step: str
+    item: int | None
+    attempt: int
+    tool: str
+    status: str
+    tries: int
+    started_at: datetime
+    finished_at: datetime
+    input: Any = None
+    output: Any = None
+    error: Mapping[str, Any] | None = None
+    verdict: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form that a checkpoint stores."""
+        members = {name: getattr(self, name) for name in self.__slots__}
+        return members | {name: members[name].isoformat() for name in ("started_at", "finished_at")}
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any]) -> StepRecord:
+        """The inverse of `as_dict`."""
+        times = {name: datetime.fromisoformat(members[name]) for name in ("started_at", "finished_at")}
+        return cls(**{**members, **times})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended: succeeded, failed, blocked, timed_out, or parked until `delay` has passed."""
+
+    status: str
+    output: Any = None
+    error: Mapping[str, Any] | None = None
+    steps: tuple[StepRecord, ...] = ()
+    retryable: bool = False
+    retry_after: timedelta | None = None
+    delay: timedelta | None = None
+    state: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the executor needs of its surroundings. `clock` is the database's time."""
+
+    call: Callable[[ToolEntry, dict[str, Any], Call], Awaitable[Any]]
+    checkpoint: Callable[[StepRecord], Awaitable[None]]
+    clock: Callable[[], datetime]
+    secret: Callable[[str], str | None]
+    max_output_bytes: int = 1_048_576
+
+
+class _StepFailed(Exception):
+    """Ends a run from within: the step's record is written, `error` decides what follows."""
+
+    def __init__(self, record: StepRecord, error: DueworkError) -> None:
+        super().__init__(str(error))
+        self.record = record
+        self.error = error
+
+
+class _StepParked(Exception):
+    """The run waits at `step`; `tries` are the calls that the step has used up."""
+
+    def __init__(self, step: str, delay: timedelta, tries: int, *, resumed: bool) -> None:
+        super().__init__(step)
+        self.delay = delay
+        self.state = {"step": step, "tries": tries, "resumed": resumed}
+
+
+def prepare(definition: Definition, catalog: Catalog) -> Plan:
+    """Bind a definition to its tools and policies. Raises NotFound for a tool that is not in the catalog."""
+
+    def bind(position: int, step: Step) -> Prepared:
+        entry = catalog.get(step.uses)
+        policy = reflex.strictest(definition.reflex, entry.reflex, step.reflex)
+        return Prepared(step, position, entry, policy, step.timeout or entry.timeout)
+
+    steps = tuple(bind(i, step) for i, step in enumerate(definition.steps))
+    tail = tuple(bind(len(steps) + i, step) for i, step in enumerate(definition.on_failure))
+    return Plan(definition, steps, tail)
+
+
+class Attempt:
+    """The state of one attempt: the context that expressions see, and the records so far.
+
+    `execute` answers with an Outcome; only cancellation and LeaseLost escape it, and `records` stay readable.
+    """
+
+    def __init__(self, plan: Plan, run: Run, ports: Ports) -> None:
+        self.plan = plan
+        self.run = run
+        self.ports = ports
+        self.secrets = Secrets(ports.secret)
+        self.records: list[StepRecord] = []
+        self.steps: dict[str, Any] = {}
+        self.status: dict[str, str] = {}
+        self.context = self._context()
+
+    def _context(self) -> dict[str, Any]:
+        run = self.run
+        scheduled = run.scheduled_for.isoformat() if run.scheduled_for else None
+        facts = {"id": str(run.run_id), "attempt": run.attempt, "task": run.task, "scheduled_for": scheduled}
+        return {
+            "params": run.params,
+            "steps": self.steps,
+            "status": self.status,
+            "now": run.now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "run": facts,
+            "trigger": {"kind": run.trigger},
+            "event": run.event,
+            "secrets": self.secrets,
+        }
+
+    async def execute(self) -> Outcome:
+        limit = self.plan.definition.timeout
+        try:
+            async with asyncio.timeout(limit.total_seconds() if limit else None):
+                return await self._steps_and_output()
+        except TimeoutError:
+            error = {"code": "timeout", "message": f"the run took longer than its timeout of {limit}"}
+            return await self._failed(Outcome("timed_out", error=error, retryable=True))
+        except _StepFailed as failure:
+            return await self._failed(self._outcome(failure))
+        except _StepParked as parked:
+            steps = tuple(self.records)
+            return Outcome("parked", delay=parked.delay, state=parked.state, steps=steps)
+
+    async def _steps_and_output(self) -> Outcome:
+        for prepared in self.plan.steps:
+            await self._step(prepared)
+        try:
+            output = self._output()
+        except GateBlocked as error:
+            return await self._failed(Outcome("blocked", error={**error.as_dict(), "step": "output"}))
+        except (ValidationFailed, OutputInvalid) as error:
+            return await self._failed(Outcome("failed", error={**error.as_dict(), "step": "output"}))
+        return Outcome("succeeded", output=output, steps=tuple(self.records))
+
+    def _output(self) -> Any:
+        """The pipeline's own output, gated like a step's."""
+        template = self.plan.definition.output
+        if template is None:
+            return None
+        output = self.secrets.conceal(template.render(self.context))
+        check_storable(output, self.ports.max_output_bytes)
+        return self._gate(_Sight(), "output", output, reflex.strictest(self.plan.definition.reflex))
+
+    def _outcome(self, failure: _StepFailed) -> Outcome:
+        error = failure.error
+        status = "blocked" if isinstance(error, GateBlocked) else "failed"
+        described = {**(failure.record.error or {}), "step": failure.record.step}
+        return Outcome(status, error=described, retryable=error.retryable, retry_after=error.retry_after)
+
+    async def _failed(self, outcome: Outcome) -> Outcome:
+        """After the last attempt the on_failure steps run once; their own failures change nothing."""
+        retry = self.plan.definition.retry
+        code = str((outcome.error or {}).get("code"))
+        final = self.run.last_attempt or not may_retry(retry, code, outcome.retryable, self.run.attempt)
+        if final and self.plan.on_failure:
+            self.context["error"] = outcome.error
+            for prepared in self.plan.on_failure:
+                try:
+                    await self._step(prepared)
+                except (_StepFailed, _StepParked):
+                    continue
+        return replace(outcome, steps=tuple(self.records))
+
+    async def _step(self, prepared: Prepared) -> None:
+        step = prepared.step
+        known = next((one for one in self.run.finished if one.step == step.id), None)
+        if known is not None:
+            self._keep(prepared, known)
+            return
+        started = self.ports.clock()
+        try:
+            if step.condition is not None and not step.condition.holds(self.context):
+                self._keep(prepared, self._record(prepared, "skipped", 0, started))
+                return
+        except ValidationFailed as error:
+            raise self._give_up(prepared, started, 0, InputInvalid(f"if: {error}"), None, {}) from error
+        record = await self._tries(prepared, started)
+        self._keep(prepared, record)
+        if not prepared.entry.idempotent:
+            await self.ports.checkpoint(record)
+
+    def _keep(self, prepared: Prepared, record: StepRecord) -> None:
+        self.records.append(record)
+        self.status[record.step] = record.status
+        value = record.output
+        self.steps[record.step] = value
+        if prepared.step.save_as:
+            self.steps[prepared.step.save_as] = value
+
+    async def _tries(self, prepared: Prepared, started: datetime) -> StepRecord:
+        """Call the step until it succeeds or its retry policy is spent; waits longer than INLINE park the run."""
+        state = self.run.state if self.run.state.get("step") == prepared.step.id else {}
+        tries = int(state.get("tries", 0))
+        resumed = bool(state.get("resumed"))
+        while True:
+            tries += 1
+            sight = _Sight()
+            try:
+                output = await self._call(prepared, tries, sight, resumed=resumed)
+                return self._succeeded(prepared, started, tries, sight, output)
+            except LeaseLost:
+                raise
+            except Parked as parked:
+                raise _StepParked(prepared.step.id, parked.delay, tries - 1, resumed=True) from parked
+            except DueworkError as error:
+                retry = prepared.step.retry
+                if not may_retry(retry, error.code, error.retryable, tries):
+                    return self._recover(prepared, started, tries, error, sight)
+                key = f"{self.run.run_id}:{prepared.step.id}"
+                delay = delay_after(retry, tries, key, error.retry_after)
+            if delay > INLINE:
+                raise _StepParked(prepared.step.id, delay, tries, resumed=False)
+            await asyncio.sleep(delay.total_seconds())
+
+    async def _call(self, prepared: Prepared, tries: int, sight: _Sight, *, resumed: bool) -> Any:
+        """One pass through the whole chain; `sight` keeps what may be stored of it."""
+        step, entry, policy = prepared.step, prepared.entry, prepared.policy
+        arguments = self._rendered(prepared)
+        if "input" in policy.on:
+            arguments = self._gate(sight, "input", arguments, policy)
+        sight.input = self.secrets.conceal(arguments)
+        call = Call(
+            run_id=self.run.run_id,
+            step=step.id,
+            idempotency_key=f"{self.run.run_id}:{step.id}",
+            fence=self.run.fence,
+            attempt=tries,
+            timeout=prepared.timeout,
+            resumed=resumed,
+            agent_id=self.run.agent_id,
+        )
+        try:
+            async with asyncio.timeout(prepared.timeout.total_seconds()) as limit:
+                output = await self.ports.call(entry, self.secrets.reveal(arguments), call)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ToolTimeout(f"{entry.address} did not answer within {prepared.timeout}") from error
+        except ValidationFailed as error:
+            raise InputInvalid(str(error), errors=error.errors) from error
+        return self._checked_output(prepared, output, sight)
+
+    def _rendered(self, prepared: Prepared) -> dict[str, Any]:
+        try:
+            arguments = prepared.step.arguments.render(self.context)
+        except ValidationFailed as error:
+            raise InputInvalid(f"with: {error}", errors=error.errors) from error
+        arguments = prepared.entry.input.with_defaults({} if arguments is None else arguments)
+        problems = prepared.entry.input.check(arguments)
+        if problems:
+            text = f"the input of {prepared.entry.address} is not valid: {_first(problems)}"
+            raise InputInvalid(text, errors=problems)
+        checked: dict[str, Any] = arguments
+        return checked
+
+    def _checked_output(self, prepared: Prepared, output: Any, sight: _Sight) -> Any:
+        entry = prepared.entry
+        check_storable(output, self.ports.max_output_bytes)
+        problems = entry.output.check(output)
+        if problems:
+            text = f"the output of {entry.address} is not valid: {_first(problems)}"
+            raise OutputInvalid(text, errors=problems)
+        output = self.secrets.conceal(output)
+        if "output" in prepared.policy.on:
+            output = self._gate(sight, "output", output, prepared.policy)
+        return output
+
+    def _gate(self, sight: _Sight, direction: str, value: Any, policy: Policy) -> Any:
+        verdict: Verdict = reflex.judge(value, policy, exempt=self.secrets.is_placeholder)
+        if verdict.action != "pass":
+            sight.verdicts[direction] = verdict.as_dict()
+        if verdict.action == "block":
+            kinds = ", ".join(sorted({finding.kind_or_family for finding in verdict.findings}))
+            raise GateBlocked(
+                f"the gate refused the step's {direction}: {kinds}", details={"direction": direction}
+            )
+        return verdict.value
+
+    def _record(self, prepared: Prepared, status: str, tries: int, started: datetime) -> StepRecord:
+        step, finished = prepared.step, self.ports.clock()
+        attempt = self.run.attempt
+        return StepRecord(
+            prepared.position, step.id, None, attempt, step.uses, status, tries, started, finished
+        )
+
+    def _succeeded(
+        self, prepared: Prepared, started: datetime, tries: int, sight: _Sight, output: Any
+    ) -> StepRecord:
+        record = self._record(prepared, "succeeded", tries, started)
+        return replace(record, input=sight.input, output=output, verdict=sight.verdicts or None)
+
+    def _recover(
+        self, prepared: Prepared, started: datetime, tries: int, error: DueworkError, sight: _Sight
+    ) -> StepRecord:
+        """Apply on_error; a step that the gate blocked always ends the run."""
+        failure = self._give_up(prepared, started, tries, error, sight.input, sight.verdicts)
+        mode = prepared.step.on_error
+        if mode == "fail" or isinstance(error, GateBlocked):
+            raise failure
+        if mode == "continue":
+            return failure.record
+        try:
+            value = mode["value"].render(self.context | {"error": failure.record.error})
+        except ValidationFailed:
+            raise failure from error
+        return replace(failure.record, output=value)
+
+    def _give_up(
+        self,
+        prepared: Prepared,
+        started: datetime,
+        tries: int,
+        error: DueworkError,
+        input_: Any,
+        verdicts: Mapping[str, Any],
+    ) -> _StepFailed:
+        status = "failed"
+        if isinstance(error, GateBlocked):
+            status = "blocked"
+        elif isinstance(error, ToolTimeout):
+            status = "timed_out"
+        described = self.secrets.conceal(error.as_dict())
+        described["message"] = reflex.mask(described["message"])
+        record = self._record(prepared, status, tries, started)
+        record = replace(record, input=input_, error=described, verdict=verdicts or None)
+        if prepared.step.on_error == "fail" or status == "blocked":
+            self.records.append(record)
+            self.status[record.step] = record.status
+        return _StepFailed(record, error)
+
+
+def _first(problems: Sequence[Problem]) -> str:
+    return f"{problems[0].pointer or '/'}: {problems[0].detail}"
+
+
+class _Sight:
+    """What may be kept of one call: the gated input and the verdicts."""
+
+    __slots__ = ("input", "verdicts")
+
+    def __init__(self) -> None:
+        self.input: Any = None
+        self.verdicts: dict[str, Any] = {}
+
+
+def check_storable(value: Any, limit: int) -> None:
+    """Raises OutputInvalid for what PostgreSQL's jsonb cannot hold, and for more than `limit` bytes."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OutputInvalid(f"the output is not JSON: {error}") from error
+    if len(text) > limit:
+        raise OutputInvalid(
+            f"the output has {len(text)} bytes; the limit is {limit} (DUEWORK_MAX_OUTPUT_BYTES)"
+        )
+    if "\\u0000" in text or "\\ud" in text:
+        _check_texts(value)
+
+
+def _check_texts(value: Any) -> None:
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise OutputInvalid("the output holds a NUL character, which PostgreSQL cannot store")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise OutputInvalid("the output holds half of a surrogate pair, which is not text") from error
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            _check_texts(key)
+            _check_texts(member)
+    elif isinstance(value, list):
+        for item in value:
+            _check_texts(item)
+
+
+def run_pipeline(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a task's pipeline here and now, without a database: the seeds' way to try one (003).
+
+    `task` is a definition in either format, or just {"payload": {"pipeline": […], "params": {…}}}. Answers the
+    context {now, params, steps}. Raises the step's error as a DueworkError.
+    """
+    return asyncio.run(_run_pipeline(task))
+
+
+async def _run_pipeline(task: Mapping[str, Any]) -> dict[str, Any]:
+    settings = Settings()
+    document = dict(task)
+    if "payload" in document:
+        document = {"title": "pipeline", "schedule_kind": "manual", "schedule_expr": "", **document}
+    definition = parse_definition(document)
+    plan = prepare(definition, load_catalog(settings))
+    now = datetime.now(UTC)
+    run = Run(uuid4(), 1, 0, "run_now", now, definition.params)
+
+    async def forget(_record: StepRecord) -> None:
+        """Nothing outlives this call."""
+
+    async with open_toolbox(settings, None) as toolbox:
+        ports = Ports(toolbox.call, forget, lambda: datetime.now(UTC), lambda _name: None)
+        attempt = Attempt(plan, run, ports)
+        outcome = await attempt.execute()
+    if outcome.status != "succeeded":
+        error = dict(outcome.error or {"code": outcome.status, "message": f"the run is {outcome.status}"})
+        raise ToolError(str(error.get("message")), details=error)
+    return {"now": attempt.context["now"], "params": dict(run.params), "steps": attempt.steps}

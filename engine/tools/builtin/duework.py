@@ -1,0 +1,57 @@
+"""event.publish and task.run_now: a pipeline that sets duework itself in motion.
+
+Both carry the step's idempotency key, so a step that is tried again after a crash does not act twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine import db
+from engine.contract import compile_schema
+from engine.db import Pool
+from engine.errors import InputInvalid, NotFound
+from engine.store import events, runs, tasks
+from engine.tools.calls import Arguments, Call
+
+SOURCE = "duework"
+
+
+class DueworkTools:
+    """Acts on the worker's own database."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def publish(self, arguments: Arguments, call: Call) -> dict[str, Any]:
+        """Accept an event {topic, payload?}; answers {event_id, triggered, duplicate}."""
+        event = events.Event(
+            arguments["topic"], arguments.get("payload", {}), SOURCE, call.idempotency_key, call.agent_id
+        )
+        async with db.transaction(self.pool) as conn:
+            answer = await events.publish(conn, event)
+        triggered = [{"task": one["task"], "run_id": str(one["run_id"])} for one in answer["triggered"]]
+        return {"event_id": str(answer["event_id"]), "triggered": triggered, "duplicate": answer["duplicate"]}
+
+    async def run_now(self, arguments: Arguments, call: Call) -> dict[str, Any]:
+        """Queue a run of another task {task, params?}; answers {run_id, task}."""
+        async with db.transaction(self.pool) as conn:
+            try:
+                task = await tasks.get(conn, arguments["task"])
+            except NotFound as error:
+                raise InputInvalid(str(error)) from error
+            document = await tasks.definition(conn, task["id"], task["version"])
+            given = {**document.get("params", {}), **arguments.get("params", {})}
+            checked = compile_schema(document["params_schema"]) if document.get("params_schema") else None
+            problems = checked.check(checked.with_defaults(given)) if checked else []
+            if problems:
+                raise InputInvalid(f"params of task {task['name']!r}: {problems[0].detail}", errors=problems)
+            request = runs.Request(
+                task["id"],
+                "pipeline",
+                params=checked.with_defaults(given) if checked else given,
+                parent_run_id=call.run_id,
+                created_by=call.agent_id,
+            )
+            run = await runs.enqueue_once(conn, request, call.idempotency_key)
+        return {"run_id": str(run), "task": task["name"]}

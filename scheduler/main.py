@@ -1,0 +1,97 @@
+"""The scheduler process. APScheduler is the metronome and nothing else: a memory job store with a few interval
+jobs, because the one truth about what is due is the task table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from engine import db, telemetry
+from engine.db import Pool
+from engine.metrics import Metrics
+from engine.service import attempted, stop_signals
+from engine.settings import Settings
+from engine.store import workers
+from engine.store.workers import Process
+from scheduler import reaper, retention, rotation
+from scheduler.tick import tick
+
+MAINTAIN_EVERY = timedelta(hours=1)
+TICKS_IN_A_ROW = 100
+
+
+async def serve(settings: Settings) -> None:
+    """Tick until SIGTERM or SIGINT; the round under way is finished first."""
+    log = telemetry.logger("scheduler.main")
+    stop = asyncio.Event()
+    process = Process.here("scheduler")
+    metrics = Metrics()
+    async with db.pool(settings, "scheduler", size=4) as pool:
+        metronome = AsyncIOScheduler(timezone="UTC")
+        rounds: list[tuple[str, Callable[[], Awaitable[object]], timedelta]] = [
+            ("scheduler.tick", lambda: ticks(settings, pool, metrics, process), settings.tick_interval),
+            ("scheduler.reaper", lambda: reaper.reap(pool, metrics), settings.reap_interval),
+            (
+                "scheduler.rotation",
+                lambda: rotation.rotate(pool, settings.rotation_interval),
+                timedelta(seconds=5),
+            ),
+            ("scheduler.retention", lambda: retention.maintain(pool), MAINTAIN_EVERY),
+        ]
+        under_way: set[asyncio.Task[bool]] = set()
+        for name, round_, every in rounds:
+            await attempted(round_, telemetry.logger(name))
+            metronome.add_job(
+                _guarded(name, round_, under_way),
+                "interval",
+                seconds=every.total_seconds(),
+                id=name,
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
+        metronome.start()
+        log.info("scheduler.started", scheduler=process.id, every=settings.tick_interval.total_seconds())
+        with stop_signals(stop.set):
+            await stop.wait()
+        metronome.shutdown(wait=False)
+        if under_way:
+            await asyncio.wait(under_way)
+        async with db.transaction(pool) as conn:
+            await workers.forget_scheduler(conn, process.id)
+    log.info("scheduler.stopped", scheduler=process.id)
+
+
+async def ticks(settings: Settings, pool: Pool, metrics: Metrics, process: Process) -> None:
+    """Tick until nothing more is due within the horizon, each tick a transaction of its own."""
+    for _ in range(TICKS_IN_A_ROW):
+        with metrics.tick_seconds.time():
+            async with db.transaction(pool) as conn:
+                done = await tick(conn, settings.horizon, settings.misfire_grace, settings.tick_batch)
+                await workers.beat_scheduler(conn, process)
+        metrics.materialised.inc(done.occurrences)
+        if done.occurrences:
+            telemetry.logger("scheduler.tick").debug(
+                "tick.done", tasks=done.tasks, occurrences=done.occurrences
+            )
+        if not done.more:
+            return
+
+
+def _guarded(
+    name: str, round_: Callable[[], Awaitable[object]], under_way: set[asyncio.Task[bool]]
+) -> Callable[[], Awaitable[None]]:
+    """A job that logs its failures and is known to be under way, so that a stop can wait for it."""
+    log = telemetry.logger(name)
+
+    async def job() -> None:
+        task = asyncio.ensure_future(attempted(round_, log))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        await asyncio.shield(task)
+
+    return job

@@ -1,0 +1,26 @@
+"""The reaper: leases that ran out go back to the queue; rows that nobody started in time become missed."""
+
+from __future__ import annotations
+
+from engine import db, telemetry
+from engine.db import Pool
+from engine.metrics import Metrics
+from engine.store import leases
+
+
+async def reap(pool: Pool, metrics: Metrics) -> None:
+    """One round. Any number of schedulers may reap: locked rows are skipped."""
+    log = telemetry.logger("scheduler.reaper")
+    async with db.transaction(pool) as conn:
+        taken = await leases.reap(conn)
+        if taken:
+            await db.fetch(conn, "notify_work")
+    if taken:
+        metrics.reaped.inc(len(taken))
+        runs = [str(row["run_id"]) for row in taken]
+        dead = sum(row["final"] for row in taken)
+        log.warning("leases.reaped", count=len(taken), dead=dead, runs=runs[:20])
+    async with db.transaction(pool) as conn:
+        missed = await leases.expire(conn)
+    if missed:
+        log.warning("occurrences.missed", count=len(missed))

@@ -1,0 +1,85 @@
+"""The tick: due tasks become occurrences in the ledger and rows in the queue, in one transaction.
+
+Invariant: every instant of an active task up to the horizon is in the ledger exactly once when `next_run` has
+passed it. The row lock keeps two schedulers off the same task; the ledger's key would stop them anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine import catchup, db, telemetry
+from engine.catchup import Catchup, Plan
+from engine.db import Connection, Row
+from engine.durations import parse_duration
+from engine.errors import ValidationFailed
+from engine.schedule import jitter_offset, tzdata_version
+from engine.store import tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What one tick did; `more` says that it took a full batch, so that the next should follow at once."""
+
+    tasks: int
+    occurrences: int
+    more: bool
+
+
+async def tick(
+    conn: Connection, horizon: timedelta, grace: timedelta, batch: int, *, now: datetime | None = None
+) -> Ticked:
+    """Materialise what is due within the horizon; `conn` is in the tick's one transaction."""
+    due = await db.fetch(conn, "lock_due_tasks", {"now": now, "horizon": horizon, "limit": batch})
+    plans = [(row, _plan(row, horizon, grace)) for row in due]
+    for row, plan in plans:
+        await tasks.add_ranges(conn, row["id"], *plan.ranges)
+    fresh = await _insert(conn, plans, now)
+    if due:
+        values = {
+            "task_id": [row["id"] for row, _ in plans],
+            "next_run": [plan.next_run for _, plan in plans],
+            "tzdata_version": tzdata_version(),
+        }
+        await db.execute(conn, "advance_tasks", values)
+    if fresh:
+        await db.fetch(conn, "notify_work")
+    behind = any(plan.next_run and plan.next_run <= row["at"] + horizon for row, plan in plans)
+    return Ticked(len(due), len(fresh), behind or len(due) == batch)
+
+
+def _plan(row: Row, horizon: timedelta, grace: timedelta) -> Plan:
+    """A stored schedule that cannot be read stops its own task only, loudly."""
+    try:
+        schedule = tasks.schedule_from(row)
+        options = Catchup.of(row["schedule_options"], grace)
+    except ValidationFailed as error:
+        telemetry.logger("scheduler.tick").error(
+            "task.unschedulable", task_id=str(row["id"]), task=row["name"], error=str(error)
+        )
+        return Plan((), (), None)
+    return catchup.plan(schedule, options, row["next_run"], row["at"], horizon)
+
+
+async def _insert(conn: Connection, plans: Sequence[tuple[Row, Plan]], now: datetime | None) -> list[Row]:
+    rows: list[dict[str, Any]] = []
+    for task, plan in plans:
+        jitter = parse_duration(task["schedule_options"].get("jitter", 0))
+        for instant, expires_at in plan.runs:
+            offset = jitter_offset(str(task["id"]), instant, jitter) if jitter else timedelta(0)
+            rows.append(
+                {
+                    "task_id": task["id"],
+                    "task_version": task["version"],
+                    "scheduled_for": instant,
+                    "run_at": instant + offset,
+                    "expires_at": expires_at + offset,
+                    "priority": task["priority"],
+                }
+            )
+    if not rows:
+        return []
+    return await db.fetch(conn, "insert_occurrences", db.placeholders(rows, *rows[0]) | {"now": now})

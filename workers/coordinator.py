@@ -1,0 +1,203 @@
+"""The coordinator: keeps the slots of one process full, its leases alive, and gives them back on a drain.
+
+    fetch ──lease(batch)──▶ buffer ──▶ slots (runner) ──▶ settler
+      ▲ woken by LISTEN, by free room, by the next row's run_at, and by polling
+
+Invariants: a lease is in `held` from the moment it is taken until its settlement is written or it is lost;
+everything in `held` is renewed every third of a lease; what renewal does not confirm is stopped locally.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from datetime import timedelta
+from uuid import UUID
+
+from engine import db, telemetry
+from engine.db import Pool
+from engine.executor import StepRecord
+from engine.metrics import Metrics
+from engine.store import leases, notifier
+from workers.config import WorkerConfig
+from workers.runner import Held, Runner
+from workers.settler import Settlement, Settler
+
+AHEAD = 0.5
+"""Seconds of work that are leased ahead: short runs come in large batches, long ones are not hoarded."""
+STALE = 2.0
+"""Seconds after which a lease that has not started goes back, for another process to take."""
+
+
+class Coordinator:
+    """One process's leases. `fetch` and `renew` are called as services until `drain`."""
+
+    def __init__(
+        self, config: WorkerConfig, pool: Pool, runner: Runner, settler: Settler, metrics: Metrics
+    ) -> None:
+        self.config = config
+        self.pool = pool
+        self.runner = runner
+        self.settler = settler
+        self.metrics = metrics
+        self.held: dict[UUID, Held] = {}
+        self.draining = False
+        self._buffer: deque[Held] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._typical = float("inf")
+        self._wake = asyncio.Event()
+        self._log = telemetry.logger("workers.coordinator")
+
+    @property
+    def busy(self) -> int:
+        """Runs under way now."""
+        return len(self._running)
+
+    def notice(self, channel: str, payload: str) -> None:
+        """A notification arrived: new work, or the cancellation of a run that may be ours."""
+        if channel != notifier.CANCEL:
+            self._wake.set()
+        elif (held := self.held.get(UUID(payload))) is not None:
+            self._stop(held, "canceled by request")
+
+    async def fetch(self) -> None:
+        """One round: lease what fits, then wait for room, news, the next row's instant or the poll."""
+        self._wake.clear()
+        await self._give_back()
+        room = self._room()
+        if self.draining or room <= 0:
+            await self._pause(self.config.poll)
+            return
+        began = time.monotonic()
+        async with db.transaction(self.pool) as conn:
+            taken = await leases.lease(conn, self.config.process.id, room, self.config.lease)
+            again = [lease.run_id for lease in taken if lease.attempt > 1 or lease.state is not None]
+            finished = await leases.checkpoints(conn, again) if again else {}
+            wait = await leases.next_due(conn) if len(taken) < room else timedelta(0)
+        for lease in taken:
+            records = tuple(StepRecord.of(one) for one in finished.get(lease.run_id, ()))
+            held = Held(lease, began + self.config.lease.total_seconds(), began, finished=records)
+            self.held[lease.run_id] = held
+            self._buffer.append(held)
+        self.metrics.leased.inc(len(taken))
+        self._fill()
+        if wait is None or wait > timedelta(0):
+            await self._pause(min(self.config.poll, wait or self.config.poll))
+
+    def _fill(self) -> None:
+        """Start buffered leases while slots are free."""
+        while self._buffer and len(self._running) < self.config.concurrency:
+            task = asyncio.get_running_loop().create_task(self._slot(self._buffer.popleft()))
+            self._running.add(task)
+            task.add_done_callback(self._slot_ended)
+        self.metrics.slots_busy.set(len(self._running))
+
+    def _slot_ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not self.draining:
+            self._fill()
+        if len(self._buffer) * 2 <= self._room():
+            self._wake.set()
+
+    async def _slot(self, held: Held) -> None:
+        """One run from lease to settlement."""
+        began = time.monotonic()
+        if held.stop is None:
+            held.task = asyncio.current_task()
+            settlement = await self.runner.run(held)
+            held.task = None
+        else:
+            settlement = self.runner.stopped(held)
+        took = time.monotonic() - began
+        self._typical = (
+            took if self._typical == float("inf") else self._typical + 0.05 * (took - self._typical)
+        )
+        await self._finish(held, settlement)
+
+    async def _finish(self, held: Held, settlement: Settlement | None) -> None:
+        if settlement is None:
+            self._lost(held)
+            return
+        await self.settler.add(settlement, lambda kept: self._settled(held, settlement, kept))
+
+    def _settled(self, held: Held, settlement: Settlement, kept: bool) -> None:
+        if not kept:
+            self._lost(held)
+            return
+        self.held.pop(held.lease.run_id, None)
+        self.metrics.runs.labels(status=settlement.status or settlement.kind).inc()
+        if settlement.started_at and settlement.finished_at:
+            length = settlement.finished_at - settlement.started_at
+            self.metrics.run_seconds.observe(length.total_seconds())
+
+    def _lost(self, held: Held) -> None:
+        """The lease is somebody else's: nothing was written, and nothing will be."""
+        if self.held.pop(held.lease.run_id, None) is not None:
+            self.metrics.leases_lost.inc()
+            self._log.warning("lease.lost", run_id=str(held.lease.run_id), fence=held.lease.fence)
+
+    async def renew(self) -> None:
+        """Prolong every lease; stop locally what is lost, canceled, or could not be confirmed in time."""
+        now = time.monotonic()
+        everything = list(self.held.values())
+        for held in everything:
+            if now >= held.deadline:
+                self._stop(held, "lost")
+        if not everything:
+            return
+        async with db.transaction(self.pool) as conn:
+            pairs = [(held.lease.run_id, held.lease.fence) for held in everything]
+            ours = await leases.renew(conn, pairs, self.config.lease)
+        for held in everything:
+            if held.lease.run_id not in self.held:
+                continue  # settled while the renewal was under way
+            if held.lease.run_id not in ours:
+                self._stop(held, "lost")
+                continue
+            held.deadline = now + self.config.lease.total_seconds()
+            reason = ours[held.lease.run_id]
+            if reason is not None:
+                self._stop(held, reason)
+
+    async def drain(self) -> None:
+        """Take nothing new, let runs finish for a while, then give back what is left; no attempt is used up."""
+        self._log.info("worker.draining", busy=self.busy, buffered=len(self._buffer))
+        self.draining = True
+        self._wake.set()
+        await self._give_back(older_than=-1.0)
+        if self._running:
+            await asyncio.wait(self._running, timeout=self.config.drain.total_seconds())
+        for held in list(self.held.values()):
+            self._stop(held, "drain")
+        while self._running:
+            await asyncio.wait(self._running)
+        await self.settler.drain()
+
+    async def _give_back(self, older_than: float = STALE) -> None:
+        """Release leases that wait in the buffer for longer than they should."""
+        now = time.monotonic()
+        while self._buffer and now - self._buffer[0].began > older_than:
+            held = self._buffer.popleft()
+            held.stop = held.stop or "drain"
+            self._typical = max(self._typical, 60.0)  # runs are longer than they seemed: stop leasing ahead
+            await self._finish(held, self.runner.stopped(held))
+
+    def _stop(self, held: Held, reason: str) -> None:
+        """End a run from outside; a task that is inside the runner turns the cancellation into a settlement."""
+        if held.stop is None:
+            held.stop = reason
+            if held.task is not None:
+                held.task.cancel()
+
+    def _room(self) -> int:
+        """How many leases to take: the free slots, and ahead of them as much as AHEAD seconds will use up."""
+        ahead = min(self.config.buffer, int(self.config.concurrency * AHEAD / max(self._typical, 1e-4)))
+        return self.config.concurrency + ahead - len(self._running) - len(self._buffer)
+
+    async def _pause(self, longest: timedelta) -> None:
+        try:
+            async with asyncio.timeout(max(longest.total_seconds(), 0)):
+                await self._wake.wait()
+        except TimeoutError:
+            return

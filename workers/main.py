@@ -1,0 +1,104 @@
+"""One worker process: its services, and how it ends.
+
+SIGTERM or SIGINT drains it (nothing new is leased, runs finish or go back without using up an attempt); a
+second signal ends it at once, and what it held is reaped when the leases run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from engine import db, reflex, telemetry
+from engine import settings as settings_
+from engine.metrics import Metrics
+from engine.service import Service, stop_signals
+from engine.settings import Settings
+from engine.store import leases, notifier
+from engine.tools.registry import load_catalog
+from engine.tools.toolbox import open_toolbox
+from workers.config import WorkerConfig
+from workers.coordinator import Coordinator
+from workers.heartbeat import Heartbeat
+from workers.runner import Runner
+from workers.settler import Settler
+
+PROMOTE_EVERY = timedelta(seconds=15)
+
+
+async def serve(settings: Settings) -> None:
+    """Lease and run work until a signal or an operator drains this process."""
+    log = telemetry.logger("workers.main")
+    config = WorkerConfig.of(settings)
+    catalog = load_catalog(settings)
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
+        toolbox = await stack.enter_async_context(open_toolbox(settings, pool))
+        settler = Settler(pool)
+        runner = Runner(settings, pool, toolbox, catalog, metrics)
+        coordinator = Coordinator(config, pool, runner, settler, metrics)
+        ending = Ending()
+        heartbeat = Heartbeat(config, pool, coordinator, ending.begun.set)
+        await heartbeat.beat()
+        services = _services(settings, config, coordinator, settler, heartbeat)
+        log.info("worker.started", worker=config.process.id, slots=config.concurrency)
+        with stop_signals(ending.begin):
+            tasks = [asyncio.create_task(service.run(), name=service.name) for service in services]
+            await ending.begun.wait()
+            await coordinator.drain()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await heartbeat.forget()
+        log.info("worker.stopped", worker=config.process.id)
+
+
+class Ending:
+    """The first signal begins the drain, the second ends the process on the spot."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self._calls = 0
+
+    def begin(self) -> None:
+        """A signal arrived."""
+        self._calls += 1
+        if self._calls > 1:
+            os._exit(130)
+        self.begun.set()
+
+
+def _services(
+    settings: Settings, config: WorkerConfig, coordinator: Coordinator, settler: Settler, heartbeat: Heartbeat
+) -> list[Service]:
+    at_once = timedelta(0)
+
+    async def promote() -> None:
+        async with coordinator.pool.connection() as conn:
+            await leases.promote(conn)
+
+    services = [
+        Service("workers.fetch", coordinator.fetch, at_once),
+        Service("workers.settle", settler.flush, at_once),
+        Service("workers.renew", coordinator.renew, config.lease / 3),
+        Service("workers.heartbeat", heartbeat.beat, config.heartbeat),
+        Service("workers.promote", promote, PROMOTE_EVERY),
+    ]
+    if not config.poll_only:
+        ears = notifier.Notifier(settings.database_url, (notifier.WORK, notifier.CANCEL), coordinator.notice)
+        services.append(Service("workers.listen", ears.listen, at_once))
+    return services
+
+
+def main() -> None:
+    """Entry of a child process that the supervisor starts: settings come through the environment."""
+    settings = settings_.load(dotenv=None)
+    telemetry.configure(settings, reflex.mask)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""The runner: one lease in, one settlement out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from engine import db, telemetry
+from engine import settings as settings_
+from engine.contract import compile_schema
+from engine.db import Pool
+from engine.errors import DueworkError, LeaseLost, StoreUnavailable
+from engine.executor import Attempt, Outcome, Plan, Ports, Run, StepRecord, prepare
+from engine.metrics import Metrics
+from engine.pipeline import parse_definition
+from engine.retry import delay_after, may_retry
+from engine.settings import Settings
+from engine.store import leases, tasks
+from engine.store.leases import Lease
+from engine.tools.calls import Call
+from engine.tools.registry import Catalog, ToolEntry
+from engine.tools.toolbox import Toolbox
+from workers.settler import Settlement
+
+OUTAGE = timedelta(seconds=1)
+"""How long to wait before trying a database again that does not answer."""
+PLANS = 1000
+"""Compiled definitions that one process keeps, by (task, version)."""
+
+
+@dataclass(slots=True)
+class Held:
+    """One lease that this process holds: when it runs out by the local clock, and why it must stop, if so."""
+
+    lease: Lease
+    deadline: float
+    began: float
+    stop: str | None = None
+    task: asyncio.Task[None] | None = None
+    finished: tuple[StepRecord, ...] = ()
+    checkpointed: bool = False
+
+    def clock(self) -> datetime:
+        """Database time: the lease's own instant plus what has passed here since; a clock change cannot move it."""
+        return self.lease.leased_at + timedelta(seconds=time.monotonic() - self.began)
+
+
+class Runner:
+    """Executes leases with one toolbox and one catalog; definitions are compiled once per version."""
+
+    def __init__(
+        self, settings: Settings, pool: Pool, toolbox: Toolbox, catalog: Catalog, metrics: Metrics
+    ) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.toolbox = toolbox
+        self.catalog = catalog
+        self.metrics = metrics
+        self._plans: dict[tuple[UUID, int], tuple[Plan, Mapping[str, Any]]] = {}
+        self._log = telemetry.logger("workers.runner")
+
+    async def run(self, held: Held) -> Settlement | None:
+        """Execute one lease; None when it was lost, so that nothing may be written."""
+        started = held.clock()
+        self.metrics.start_lateness.observe(max(0.0, (started - held.lease.run_at).total_seconds()))
+        attempt: Attempt | None = None
+        try:
+            attempt = await self._attempt(held)
+            outcome = await attempt.execute()
+            if outcome.status == "parked":
+                await self._park(held, outcome)
+        except LeaseLost:
+            held.stop = "lost"
+            return None
+        except asyncio.CancelledError:
+            if held.stop is None:
+                raise
+            return self.stopped(held, started, attempt)
+        except StoreUnavailable:
+            lease = held.lease
+            return Settlement("release", lease.run_id, lease.fence, delay=OUTAGE, state=lease.state)
+        except DueworkError as error:
+            outcome = Outcome("failed", error=error.as_dict(), retryable=error.retryable)
+        except (
+            Exception
+        ) as error:  # the last edge: a defect of ours must end as a failed run, not as a lost one
+            self._log.exception("run.failed", run_id=str(held.lease.run_id), kind=type(error).__name__)
+            outcome = Outcome("failed", error={"code": "internal_error", "message": type(error).__name__})
+        return self._settlement(held, started, outcome, attempt)
+
+    async def _attempt(self, held: Held) -> Attempt:
+        lease = held.lease
+        plan, defaults = await self._plan(lease)
+        retry = plan.definition.retry
+        run = Run(
+            run_id=lease.run_id,
+            attempt=lease.attempt,
+            fence=lease.fence,
+            trigger=lease.trigger,
+            now=lease.scheduled_for or accepted_at(lease.run_id),
+            params=defaults if lease.params is None else lease.params,
+            task=plan.definition.name or "",
+            scheduled_for=lease.scheduled_for,
+            event=lease.event,
+            state=lease.state or {},
+            finished=held.finished,
+            last_attempt=lease.attempt >= retry.max_attempts,
+        )
+        return Attempt(plan, run, self._ports(held))
+
+    async def _plan(self, lease: Lease) -> tuple[Plan, Mapping[str, Any]]:
+        key = (lease.task_id, lease.task_version)
+        known = self._plans.get(key)
+        if known is not None:
+            return known
+        async with db.transaction(self.pool) as conn:
+            document = await tasks.definition(conn, *key)
+        definition = parse_definition(document)
+        params = dict(definition.params)
+        if isinstance(definition.params_schema, Mapping):
+            params = compile_schema(definition.params_schema).with_defaults(params)
+        made = prepare(definition, self.catalog), params
+        if len(self._plans) >= PLANS:
+            self._plans.pop(next(iter(self._plans)))
+        self._plans[key] = made
+        return made
+
+    def _ports(self, held: Held) -> Ports:
+        async def call(entry: ToolEntry, arguments: dict[str, Any], given: Call) -> Any:
+            # A worker that was stopped past its lease must not act on waking: the row is somebody else's now.
+            if time.monotonic() >= held.deadline:
+                raise LeaseLost("the lease ran out while the process was not running")
+            return await self.toolbox.call(entry, arguments, given)
+
+        async def checkpoint(record: StepRecord) -> None:
+            await self._checkpoint(held, record)
+
+        def secret(name: str) -> str | None:
+            return settings_.secret(name, self.settings)
+
+        return Ports(call, checkpoint, held.clock, secret, self.settings.max_output_bytes)
+
+    async def _checkpoint(self, held: Held, record: StepRecord) -> None:
+        """Write one finished step, through outages, for as long as the lease lasts. Raises LeaseLost."""
+        lease = held.lease
+        item = -1 if record.item is None else record.item
+        while time.monotonic() < held.deadline:
+            try:
+                async with db.transaction(self.pool) as conn:
+                    kept = await leases.checkpoint(
+                        conn, lease.run_id, lease.fence, record.step, item, record.as_dict()
+                    )
+            except StoreUnavailable:
+                await asyncio.sleep(OUTAGE.total_seconds())
+                continue
+            if not kept:
+                break
+            held.checkpointed = True
+            return
+        raise LeaseLost(f"run {lease.run_id} is no longer held under fence {lease.fence}")
+
+    async def _park(self, held: Held, outcome: Outcome) -> None:
+        """Keep every finished step, so that the next lease goes on where this one waits."""
+        known = {(one.step, one.item) for one in held.finished}
+        for record in outcome.steps:
+            if (record.step, record.item) not in known:
+                await self._checkpoint(held, record)
+
+    def stopped(
+        self, held: Held, started: datetime | None = None, attempt: Attempt | None = None
+    ) -> Settlement | None:
+        """What becomes of a run that was cancelled locally: lost, given back by a drain, or canceled."""
+        lease = held.lease
+        if held.stop == "lost":
+            return None
+        if held.stop == "drain":
+            return Settlement("release", lease.run_id, lease.fence, state=lease.state)
+        return Settlement(
+            "settle",
+            lease.run_id,
+            lease.fence,
+            status="canceled",
+            started_at=started,
+            finished_at=held.clock(),
+            error={"code": "canceled", "message": held.stop},
+            steps=tuple(attempt.records) if attempt else (),
+            checkpointed=held.checkpointed or bool(held.finished),
+        )
+
+    def _settlement(
+        self, held: Held, started: datetime, outcome: Outcome, attempt: Attempt | None
+    ) -> Settlement:
+        lease = held.lease
+        if outcome.status == "parked":
+            return Settlement(
+                "release", lease.run_id, lease.fence, delay=outcome.delay or timedelta(0), state=outcome.state
+            )
+        delay = self._retry_delay(lease, outcome, attempt)
+        steps = outcome.steps
+        if delay is not None:  # checkpointed steps are written once, when the run ends
+            steps = tuple(one for one in steps if not self._is_kept(one, attempt))
+        return Settlement(
+            "settle" if delay is None else "retry",
+            lease.run_id,
+            lease.fence,
+            status=outcome.status,
+            started_at=started,
+            finished_at=held.clock(),
+            error=outcome.error,
+            output=outcome.output,
+            steps=steps,
+            delay=delay or timedelta(0),
+            checkpointed=held.checkpointed or bool(held.finished),
+        )
+
+    def _is_kept(self, record: StepRecord, attempt: Attempt | None) -> bool:
+        assert attempt is not None, "a run without an attempt has no steps"
+        prepared = next(one for one in attempt.plan.steps if one.step.id == record.step)
+        return not prepared.entry.idempotent and record.status in ("succeeded", "skipped")
+
+    def _retry_delay(self, lease: Lease, outcome: Outcome, attempt: Attempt | None) -> timedelta | None:
+        """When to try again; None when the run is over. The error's class decides, never its words."""
+        if outcome.status not in ("failed", "timed_out") or attempt is None:
+            return None
+        policy = attempt.plan.definition.retry
+        code = str((outcome.error or {}).get("code"))
+        if not may_retry(policy, code, outcome.retryable, lease.attempt):
+            return None
+        return delay_after(policy, lease.attempt, str(lease.run_id), outcome.retry_after)
+
+
+def accepted_at(run_id: UUID) -> datetime:
+    """When a run was accepted: the milliseconds in its UUID version 7 (RFC 9562 section 5.7)."""
+    return datetime.fromtimestamp((run_id.int >> 80) / 1000, UTC)

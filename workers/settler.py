@@ -1,0 +1,184 @@
+"""The settler: results of finished runs, written in groups.
+
+A flush takes everything that has gathered and writes it in one statement per kind; the next begins when it
+ends, so a lone run waits for nobody and a busy worker commits hundreds at once (group commit). A batch with
+one bad row is bisected, so that the row costs no other run its lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from engine import telemetry
+from engine.db import Connection, Pool, Row
+from engine.errors import OutputInvalid
+from engine.executor import StepRecord
+from engine.store import leases
+
+FULL = 500
+"""Results that one flush takes at most, and that wait before the slots are made to wait too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How one lease ends. `kind`: settle (the run is over), retry (after `delay`), release (attempt given back)."""
+
+    kind: str
+    run_id: UUID
+    fence: int
+    status: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: Mapping[str, Any] | None = None
+    output: Any = None
+    steps: Sequence[StepRecord] = ()
+    delay: timedelta = timedelta(0)
+    state: Mapping[str, Any] | None = None
+    checkpointed: bool = False
+
+
+Done = Callable[[bool], None]
+"""Called once the settlement is written: whether its fence was good."""
+Writer = Callable[[Connection, Sequence[Settlement]], Awaitable[set[UUID]]]
+
+
+class Settler:
+    """Gathers settlements; `run` flushes them until `stop`, and `drain` waits until all are written."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._waiting: list[tuple[Settlement, Done]] = []
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._log = telemetry.logger("workers.settler")
+
+    async def add(self, settlement: Settlement, done: Done) -> None:
+        """Hand a result over; waits only while the database is behind."""
+        await self._room.wait()
+        self._waiting.append((settlement, done))
+        self._idle.clear()
+        self._arrived.set()
+        if len(self._waiting) >= FULL:
+            self._room.clear()
+
+    async def drain(self) -> None:
+        """Wait until everything that was handed over is written."""
+        await self._idle.wait()
+
+    async def flush(self) -> None:
+        """One round: wait for results, write all that are there. A failed batch stays for the next round."""
+        await self._arrived.wait()
+        batch = self._waiting[:FULL]
+        async with self.pool.connection() as conn:
+            kept = await self._write(conn, [settlement for settlement, _ in batch])
+        del self._waiting[: len(batch)]
+        for settlement, done in batch:
+            done(settlement.run_id in kept)
+        if len(self._waiting) < FULL:
+            self._room.set()
+        if not self._waiting:
+            self._arrived.clear()
+            self._idle.set()
+
+    async def _write(self, conn: Connection, batch: Sequence[Settlement]) -> set[UUID]:
+        writers: dict[str, Writer] = {"settle": self._settle, "retry": self._retry, "release": self._release}
+        kept: set[UUID] = set()
+        for kind, writer in writers.items():
+            group = [one for one in batch if one.kind == kind]
+            if group:
+                kept |= await self._bisected(conn, group, writer)
+        return kept
+
+    async def _bisected(self, conn: Connection, group: Sequence[Settlement], writer: Writer) -> set[UUID]:
+        try:
+            return await writer(conn, group)
+        except psycopg.DataError as error:
+            self._log.warning("settle.bisected", size=len(group), error=str(error))
+            if len(group) == 1:
+                return await self._settle(conn, [_unstorable(group[0], error)])
+            middle = len(group) // 2
+            first = await self._bisected(conn, group[:middle], writer)
+            return first | await self._bisected(conn, group[middle:], writer)
+
+    async def _settle(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
+        kept = await leases.settle(conn, [_run_row(one) for one in group], _step_rows(group))
+        checkpointed = [one.run_id for one in group if one.checkpointed and one.run_id in kept]
+        if checkpointed:
+            await leases.forget_checkpoints(conn, checkpointed)
+        return kept
+
+    async def _retry(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
+        return await leases.retry(conn, [_run_row(one) for one in group], _step_rows(group))
+
+    async def _release(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
+        rows = [
+            {"run_id": one.run_id, "fence": one.fence, "delay": one.delay, "state": _dumped(one.state)}
+            for one in group
+        ]
+        return await leases.release(conn, rows)
+
+
+def _run_row(one: Settlement) -> Row:
+    return {
+        "run_id": one.run_id,
+        "fence": one.fence,
+        "status": one.status,
+        "started_at": one.started_at,
+        "finished_at": one.finished_at,
+        "error": _dumped(one.error),
+        "output": _dumped(one.output),
+        "delay": one.delay,
+    }
+
+
+def _step_rows(group: Sequence[Settlement]) -> list[Row]:
+    return [
+        {
+            "run_id": one.run_id,
+            "attempt": step.attempt,
+            "position": step.position,
+            "step": step.step,
+            "item": step.item,
+            "tool": step.tool,
+            "status": step.status,
+            "tries": step.tries,
+            "started_at": step.started_at,
+            "finished_at": step.finished_at,
+            "input": _dumped(step.input),
+            "output": _dumped(step.output),
+            "error": _dumped(step.error),
+            "verdict": _dumped(step.verdict),
+        }
+        for one in group
+        for step in one.steps
+    ]
+
+
+def _dumped(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def _unstorable(one: Settlement, error: psycopg.DataError) -> Settlement:
+    """The same run, ended as failed without the value that PostgreSQL refused."""
+    reason = OutputInvalid(f"PostgreSQL cannot store what the run produced: {error.sqlstate}")
+    return Settlement(
+        "settle",
+        one.run_id,
+        one.fence,
+        status="failed",
+        started_at=one.started_at,
+        finished_at=one.finished_at,
+        error=reason.as_dict(),
+        checkpointed=one.checkpointed,
+    )
