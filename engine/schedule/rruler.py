@@ -1,11 +1,11 @@
 """Calendar rules (YEARLY to DAILY): from a rule and its DTSTART to wall times, at the same cost at any age.
 
 python-dateutil lists the days, except where all periods are alike and arithmetic does. What DTSTART implies
-is written into the rule first, so that the generator can be started in any period that lies a whole number of
-intervals away, aligned to its first day: it never walks up from DTSTART. dateutil is given days only, and what
-it gets wrong is kept from it: BYDAY that mixes "3MO" and "WE" (it then yields nothing), week numbers, and
-BYSETPOS, which must see the whole of the first period, the part before DTSTART included. Rules that name
-months are listed month by month, which saves it the days between.
+is written into the rule first, so that the generator can be started in any period a whole number of intervals
+away, aligned to its first day: it never walks up from DTSTART. dateutil is given days only, and what it gets
+wrong is kept from it: BYDAY that mixes "3MO" and "WE" (it then yields nothing), week numbers, and BYSETPOS,
+which must see the whole of the first period, the part before DTSTART included. Rules that name months are
+listed month by month, which saves it the days between.
 """
 
 from __future__ import annotations

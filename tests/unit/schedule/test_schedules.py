@@ -1,0 +1,275 @@
+"""What schedules do beyond one rule: kinds, options, iCalendar text, words, jitter and the cost of seeking."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from engine.schedule import (
+    describe,
+    jitter_offset,
+    occurrences,
+    parse_schedule,
+    restore_schedule,
+    rruler,
+    tzdata_version,
+)
+from engine.schedule.dst import DstPolicy
+from engine.schedule.rule import parse_rule
+from engine.schedule.schedules import Schedule
+from engine.schedule.zones import load_zone
+
+START = datetime(2026, 1, 1, 9)
+
+
+def walls(kind: str, expr: str, limit: int = 5, **options: Any) -> list[str]:
+    """The first instants from START, in UTC, without the year's first digits."""
+    found = occurrences(kind, expr, "UTC", START, None, limit, **options)
+    return [instant.strftime("%y-%m-%d %H:%M") for instant in found]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("30 8 * * 1-5", ["26-01-02 08:30", "26-01-05 08:30"]),
+        ("0 9 * * 1", ["26-01-05 09:00", "26-01-12 09:00"]),
+        ("0 0 * * 0", ["26-01-04 00:00", "26-01-11 00:00"]),
+        ("0 0 * * 7", ["26-01-04 00:00", "26-01-11 00:00"]),
+        ("0 0 * * SAT-SUN", ["26-01-03 00:00", "26-01-04 00:00"]),
+        ("0 0 * * 5-7", ["26-01-02 00:00", "26-01-03 00:00"]),
+        ("0 0 L * *", ["26-01-31 00:00", "26-02-28 00:00"]),
+        ("0 0 L-1,1 * *", ["26-01-30 00:00", "26-02-01 00:00"]),
+        ("0 0 * * 5L", ["26-01-30 00:00", "26-02-27 00:00"]),
+        ("0 0 * * MON#2", ["26-01-12 00:00", "26-02-09 00:00"]),
+        ("0 0 13 * FRI", ["26-01-02 00:00", "26-01-09 00:00", "26-01-13 00:00"]),
+        ("0 0 */13 * FRI", ["26-02-27 00:00", "26-03-27 00:00"]),
+        ("0 12 29 feb *", ["28-02-29 12:00", "32-02-29 12:00"]),
+        ("5/20 9 * * *", ["26-01-01 09:05", "26-01-01 09:25", "26-01-01 09:45"]),
+        ("1-10/4 9 * * *", ["26-01-01 09:01", "26-01-01 09:05", "26-01-01 09:09"]),
+        ("@hourly", ["26-01-01 09:00", "26-01-01 10:00"]),
+        ("@Daily", ["26-01-02 00:00", "26-01-03 00:00"]),
+        ("@weekly", ["26-01-04 00:00"]),
+        ("@monthly", ["26-02-01 00:00"]),
+        ("@yearly", ["27-01-01 00:00"]),
+    ],
+)
+def test_cron_lines(line: str, expected: list[str]) -> None:
+    """Each cron form fires on the days that crontab(5) says."""
+    assert walls("cron", line, len(expected)) == expected
+
+
+def test_cron_warns_of_or() -> None:
+    """Two restricted day fields are joined by OR, and the schedule says so; a star is not restricted."""
+    assert "either" in parse_schedule("cron", "0 0 13 * FRI", "UTC", START, {}).warnings[0]
+    assert parse_schedule("cron", "0 0 */13 * FRI", "UTC", START, {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expr", "expected"),
+    [
+        ("every", "15m", ["26-01-01 09:00", "26-01-01 09:15"]),
+        ("condition", "PT1H", ["26-01-01 09:00", "26-01-01 10:00"]),
+        ("once", "2026-03-01T10:00:00", ["26-03-01 10:00"]),
+        ("once", "2026-03-01T10:00:00+02:00", ["26-03-01 08:00"]),
+        ("once", "2020-03-01T10:00:00Z", ["20-03-01 10:00"]),
+        ("event", "email.*", []),
+        ("manual", "", []),
+        ("rrule", "RRULE:FREQ=DAILY;BYHOUR=8", ["26-01-02 08:00", "26-01-03 08:00"]),
+        ("rrule", "freq=daily;byhour=8", ["26-01-02 08:00", "26-01-03 08:00"]),
+        ("rrule", "FREQ=MONTHLY;BYDAY=3MO,WE,FR", ["26-01-02 09:00", "26-01-07 09:00", "26-01-09 09:00"]),
+        ("rrule", "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=1", ["26-01-01 09:00", "26-02-02 09:00"]),
+        ("rrule", "FREQ=DAILY;BYSECOND=60;COUNT=1", ["26-01-01 09:00"]),
+        ("rrule", "FREQ=HOURLY;BYMINUTE=0,30;BYSETPOS=-1", ["26-01-01 09:30", "26-01-01 10:30"]),
+        ("rrule", "FREQ=WEEKLY;COUNT=3;BYDAY=TH,MO", ["26-01-01 09:00", "26-01-05 09:00", "26-01-08 09:00"]),
+        ("rrule", "FREQ=DAILY;UNTIL=20260102", ["26-01-01 09:00", "26-01-02 09:00"]),
+        ("rrule", "FREQ=DAILY;UNTIL=20260102T090000", ["26-01-01 09:00", "26-01-02 09:00"]),
+        ("rrule", "FREQ=DAILY;UNTIL=20260102T085959Z", ["26-01-01 09:00"]),
+    ],
+)
+def test_kinds(kind: str, expr: str, expected: list[str]) -> None:
+    """Every kind answers, in each form that its text may have."""
+    found = walls(kind, expr, 5)
+    assert found[: len(expected)] == expected
+    assert len(found) in (len(expected), 5)
+
+
+CONTENT = [
+    ("DTSTART;TZID=Europe/Berlin:20260701T090000\nRRULE:FREQ=DAILY;COUNT=2", ["26-07-01 07:00", "26-07-02 07:00"]),
+    ("DTSTART:20260701T090000Z\r\nRRULE:FREQ=DAILY;\r\n COUNT=2", ["26-07-01 09:00", "26-07-02 09:00"]),
+    ("DTSTART;VALUE=DATE:20260701\nRRULE:FREQ=WEEKLY;UNTIL=20260708", ["26-07-01 00:00", "26-07-08 00:00"]),
+    ("DTSTART:20260701T090000\nRDATE:20260703T100000,20260702T100000",
+     ["26-07-01 09:00", "26-07-02 10:00", "26-07-03 10:00"]),
+    ("RRULE:FREQ=DAILY;COUNT=1\nRDATE;TZID=America/New_York:20260702T090000", ["26-01-01 09:00", "26-07-02 13:00"]),
+    ("RRULE:FREQ=DAILY;COUNT=1\nRDATE;VALUE=PERIOD:20260702T090000Z/PT1H", ["26-01-01 09:00", "26-07-02 09:00"]),
+    ("RRULE:FREQ=DAILY;COUNT=1;BYHOUR=8\nRDATE;VALUE=DATE:20260702", ["26-01-02 08:00", "26-07-02 08:00"]),
+    ("RRULE:FREQ=DAILY;COUNT=3\nEXDATE:20260102T090000", ["26-01-01 09:00", "26-01-03 09:00"]),
+    ("RRULE:FREQ=DAILY;COUNT=3\nEXDATE;VALUE=DATE:20260101", ["26-01-02 09:00", "26-01-03 09:00"]),
+    ("RRULE:FREQ=DAILY;COUNT=4\nEXRULE:FREQ=DAILY;INTERVAL=2", ["26-01-02 09:00", "26-01-04 09:00"]),
+    ("RRULE:FREQ=DAILY;COUNT=2\nRRULE:FREQ=DAILY;INTERVAL=2;COUNT=2",
+     ["26-01-01 09:00", "26-01-02 09:00", "26-01-03 09:00"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), CONTENT)
+def test_icalendar_text(text: str, expected: list[str]) -> None:
+    """DTSTART, RDATE, EXDATE, EXRULE, folding, TZID and VALUE mean what RFC 5545 says."""
+    assert walls("rrule", text, 9) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"exdates": ["2026-01-02"]}, ["26-01-01 09:00", "26-01-03 09:00", "26-01-04 09:00"]),
+        ({"exdates": [date(2026, 1, 1), "2026-01-03T09:00:00"]}, ["26-01-02 09:00", "26-01-04 09:00"]),
+        ({"exdates": ["2026-01-01T10:00:00+01:00"]}, ["26-01-02 09:00", "26-01-03 09:00", "26-01-04 09:00"]),
+        ({"rdates": ["2026-01-01T12:00:00"]}, ["26-01-01 09:00", "26-01-01 12:00", "26-01-02 09:00"]),
+        ({"end": "2026-01-02"}, ["26-01-01 09:00", "26-01-02 09:00"]),
+        ({"end": datetime(2026, 1, 2, 9, tzinfo=UTC)}, ["26-01-01 09:00", "26-01-02 09:00"]),
+        ({"jitter": "30s"}, ["26-01-01 09:00", "26-01-02 09:00"]),
+    ],
+)
+@pytest.mark.parametrize(("kind", "expr"), [("rrule", "FREQ=DAILY"), ("cron", "0 9 * * *"), ("every", "1d")])
+def test_options(kind: str, expr: str, options: dict[str, Any], expected: list[str]) -> None:
+    """Options mean the same for every kind."""
+    found = walls(kind, expr, 3, **options)
+    assert found[: len(expected)] == expected
+    assert ("end" in options) == (len(found) < 3)
+
+
+def test_a_date_added_to_a_rule_is_taken_at_its_times() -> None:
+    """A date without a time is a day on which the schedule fires as on any other."""
+    found = walls("cron", "0,30 8 * * 1", 4, rdates=["2026-01-03"])
+    assert found == ["26-01-03 08:00", "26-01-03 08:30", "26-01-05 08:00", "26-01-05 08:30"]
+
+
+def test_without_a_start_the_epoch_is_the_anchor() -> None:
+    """`every` and rules without a start count from 1970-01-01T00:00 in the zone."""
+    after = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert occurrences("every", "15m", "UTC", None, after, 1) == [datetime(2026, 1, 1, 0, 15, tzinfo=UTC)]
+    assert occurrences("rrule", "FREQ=DAILY", "Europe/Berlin", None, after, 1) == [
+        datetime(2026, 1, 1, 23, tzinfo=UTC)
+    ]
+
+
+def test_an_aware_start_is_an_instant() -> None:
+    """A start with an offset is read on the wall of the schedule's zone."""
+    start = datetime(2026, 6, 30, 22, 30, tzinfo=UTC)
+    found = occurrences("rrule", "FREQ=MONTHLY", "Europe/Berlin", start, None, 2)
+    assert found == [datetime(2026, 6, 30, 22, 30, tzinfo=UTC), datetime(2026, 7, 31, 22, 30, tzinfo=UTC)]
+
+
+def test_a_schedule_is_a_value() -> None:
+    """Parsed and restored schedules of the same definition are equal; the policy survives pickling."""
+    arguments = ("cron", "@daily", "Europe/Chisinau", START, {"gap": "skip"})
+    assert parse_schedule(*arguments) == restore_schedule(*arguments)
+    assert pickle.loads(pickle.dumps(DstPolicy("skip", "both"))) == DstPolicy("skip", "both")
+
+
+def test_after_is_exclusive_to_the_microsecond() -> None:
+    """The instant asked after is not given again; a microsecond earlier it is."""
+    due = datetime(2026, 1, 2, 9, tzinfo=UTC)
+    schedule = parse_schedule("rrule", "FREQ=DAILY", "UTC", START, {})
+    assert schedule.next(due) == [due + timedelta(days=1)]
+    assert schedule.next(due - timedelta(microseconds=1)) == [due]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expr", "words"),
+    [
+        ("rrule", "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR;BYHOUR=8;BYMINUTE=30", "every weekday at 08:30, Europe/Chisinau"),
+        ("cron", "30 8 * * 1-5", "every weekday at 08:30, Europe/Chisinau"),
+        ("rrule", "FREQ=DAILY;BYHOUR=9,17", "every day at 09:00 and 17:00, Europe/Chisinau"),
+        ("rrule", "FREQ=DAILY;INTERVAL=2;COUNT=3", "every 2 days at 09:00, 3 times, Europe/Chisinau"),
+        ("rrule", "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,SU", "every 2 weeks on Monday and Sunday at 09:00, Europe/Chisinau"),
+        ("rrule", "FREQ=MONTHLY;BYDAY=-1FR", "every month on the last Friday at 09:00, Europe/Chisinau"),
+        ("rrule", "FREQ=YEARLY", "every year in January on day 1 at 09:00, Europe/Chisinau"),
+        ("rrule", "FREQ=HOURLY;INTERVAL=3", "every 3 hours, Europe/Chisinau"),
+        ("rrule", "FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=1",
+         "by the rule FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=1, Europe/Chisinau"),
+        ("cron", "0 0 13 * 5", "by the cron line 0 0 13 * 5, Europe/Chisinau"),
+        ("every", "PT15M", "every 15m"),
+        ("condition", "60s", "when a probe made every 1m turns true"),
+        ("once", "2026-03-01T10:00", "once at 2026-03-01T10:00, Europe/Chisinau"),
+        ("event", "email.*", "on every event that matches email.*"),
+        ("manual", "", "on request only"),
+    ],
+)  # fmt: skip
+def test_words(kind: str, expr: str, words: str) -> None:
+    """Common shapes get a sentence, the rest their own text."""
+    assert describe(parse_schedule(kind, expr, "Europe/Chisinau", START, {})) == words
+
+
+def test_words_name_what_is_added_and_excluded() -> None:
+    """Dates beside the rule are mentioned."""
+    options = {"exdates": ["2026-05-01"], "rdates": ["2026-05-02", "2026-05-03"]}
+    words = describe(parse_schedule("cron", "@daily", "UTC", START, options))
+    assert words == "every day at 00:00, UTC (2 dates added, 1 date excluded)"
+
+
+def test_jitter_is_pinned_bounded_and_spread() -> None:
+    """Jitter depends on key and occurrence alone, and stays below its bound."""
+    due, bound = datetime(2026, 1, 1, 9, tzinfo=UTC), timedelta(seconds=30)
+    offsets = [jitter_offset(f"task-{n}", due, bound) for n in range(500)]
+    assert all(timedelta(0) <= offset < bound for offset in offsets)
+    assert len(set(offsets)) > 490
+    berlin = due.astimezone(load_zone("Europe/Berlin"))
+    assert jitter_offset("task-1", berlin, bound) == offsets[1]
+    assert jitter_offset("task-1", due + timedelta(days=1), bound) != offsets[1]
+    assert jitter_offset("task-1", due, timedelta(0)) == timedelta(0)
+
+
+def test_zone_data_is_the_pinned_package() -> None:
+    """The version is an IANA release."""
+    assert tzdata_version()[:2] == "20"
+    assert load_zone("Europe/Chisinau").key == "Europe/Chisinau"
+
+
+RULES = [
+    "FREQ=DAILY;INTERVAL=3", "FREQ=DAILY;BYMONTH=1,6", "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH", "FREQ=MONTHLY;BYDAY=-1FR",
+    "FREQ=MONTHLY;BYDAY=MO,TU,WE;BYSETPOS=2", "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29", "FREQ=YEARLY;BYDAY=20MO",
+    "FREQ=YEARLY;BYWEEKNO=20",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_seek_cost_does_not_grow_with_age(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The days listed for one answer are as few for a DTSTART of a century ago as for a recent one."""
+    counted = {age: days_listed(rule, age, monkeypatch) for age in (1, 30, 100)}
+    assert counted[100] <= 1.5 * counted[1] + 4
+    assert counted[30] <= 1.5 * counted[1] + 4
+
+
+def days_listed(rule: str, age: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many days the generator yields while a hundred questions are answered."""
+    listed = 0
+    original = rruler._days
+
+    def counting(*arguments: Any) -> Iterator[date]:
+        nonlocal listed
+        for day in original(*arguments):
+            listed += 1
+            yield day
+
+    monkeypatch.setattr(rruler, "_days", counting)
+    schedule = parse_schedule("rrule", rule, "Europe/Berlin", datetime(2025 - age, 1, 6, 9), {})
+    listed = 0
+    for week in range(100):
+        assert schedule.next(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(weeks=week))
+    monkeypatch.undo()
+    return listed
+
+
+def test_a_count_used_up_long_ago_costs_nothing_to_notice() -> None:
+    """COUNT is closed form for rules whose periods are all alike, and correct at its edge."""
+    schedule = parse_schedule("rrule", "FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=7,19;COUNT=90000", "UTC", START, {})
+    assert isinstance(schedule, Schedule)
+    last = rruler.last_wall(
+        rruler.prepare(parse_rule("FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=7,19;COUNT=900"), START)
+    )
+    listed = walls("rrule", "FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=7,19", 900)
+    assert last is not None
+    assert last.strftime("%y-%m-%d %H:%M") == listed[-1]
