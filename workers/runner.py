@@ -68,6 +68,8 @@ class Runner:
         """Execute one lease; None when it was lost, so that nothing may be written."""
         started = held.clock()
         self.metrics.start_lateness.observe(max(0.0, (started - held.lease.run_at).total_seconds()))
+        if held.lease.state and "started_at" in held.lease.state:  # parked before: the attempt began then
+            started = datetime.fromisoformat(held.lease.state["started_at"])
         attempt: Attempt | None = None
         try:
             attempt = await self._attempt(held)
@@ -197,9 +199,8 @@ class Runner:
     ) -> Settlement:
         lease = held.lease
         if outcome.status == "parked":
-            return Settlement(
-                "release", lease.run_id, lease.fence, delay=outcome.delay or timedelta(0), state=outcome.state
-            )
+            state = {**(outcome.state or {}), "started_at": started.isoformat()}
+            return Settlement("release", lease.run_id, lease.fence, delay=outcome.delay or timedelta(0), state=state)
         delay = self._retry_delay(lease, outcome, attempt)
         steps = outcome.steps
         if delay is not None:  # checkpointed steps are written once, when the run ends

@@ -213,7 +213,7 @@ CREATE TABLE duework.task_run (
   finished_at   timestamptz NOT NULL,
   success       boolean NOT NULL GENERATED ALWAYS AS (status = 'succeeded') STORED,
   duration_ms   double precision
-    GENERATED ALWAYS AS (extract(epoch FROM finished_at - started_at)::double precision * 1000) STORED,
+    GENERATED ALWAYS AS (round(extract(epoch FROM finished_at - started_at) * 1000, 3)::double precision) STORED,
   error         jsonb,
   output        jsonb,
   worker        text,
@@ -238,7 +238,7 @@ CREATE TABLE duework.step_run (
   started_at  timestamptz,
   finished_at timestamptz NOT NULL,
   duration_ms double precision
-    GENERATED ALWAYS AS (extract(epoch FROM finished_at - started_at)::double precision * 1000) STORED,
+    GENERATED ALWAYS AS (round(extract(epoch FROM finished_at - started_at) * 1000, 3)::double precision) STORED,
   input       jsonb,
   output      jsonb,
   error       jsonb,

@@ -69,8 +69,8 @@ UNION ALL
 SELECT c.run_id, c.attempt, (c.record ->> 'position')::integer, c.step, nullif(c.item, -1),
        c.record ->> 'tool', c.record ->> 'status', (c.record ->> 'tries')::integer,
        (c.record ->> 'started_at')::timestamptz, (c.record ->> 'finished_at')::timestamptz,
-       extract(epoch FROM (c.record ->> 'finished_at')::timestamptz
-                        - (c.record ->> 'started_at')::timestamptz)::double precision * 1000,
+       round(extract(epoch FROM (c.record ->> 'finished_at')::timestamptz
+                              - (c.record ->> 'started_at')::timestamptz) * 1000, 3)::double precision,
        c.record -> 'input', c.record -> 'output', c.record -> 'error', c.record -> 'verdict'
 FROM duework.checkpoint c;
 COMMENT ON VIEW duework.steps IS 'One row per step (and item) of every run; checkpointed steps of live runs included';
