@@ -37,6 +37,16 @@ class ElapsedRule:
     minutes: tuple[int, ...]
     seconds: tuple[int, ...]
 
+    @property
+    def unit(self) -> timedelta:
+        """What the rule counts: an hour, a minute or a second."""
+        return _UNITS[self.rule.freq]
+
+    @property
+    def lists(self) -> bool:
+        """Whether several moments of each unit may be wanted, rather than its beginning."""
+        return bool(self.seconds)
+
 
 def prepare(rule: Rule, wall: datetime, dtstart: datetime, zone: ZoneInfo) -> ElapsedRule:
     """`rule` counted from the instant `dtstart`, at which clocks in `zone` are meant to show `wall`."""
@@ -75,7 +85,7 @@ def _last(elapsed: ElapsedRule) -> datetime | None:
     """The instant at which COUNT is used up."""
     count = elapsed.rule.count
     assert count is not None
-    if not (elapsed.minutes or elapsed.seconds or _limits(elapsed.rule)):
+    if not (elapsed.lists or _limits(elapsed.rule)):
         return elapsed.origin + (count - 1) * elapsed.step
     found = (at for at in _candidates(elapsed, elapsed.dtstart) if at >= elapsed.dtstart)
     return next(islice(found, count - 1, None), None)
@@ -95,14 +105,19 @@ def _candidates(elapsed: ElapsedRule, first: datetime) -> Iterator[datetime]:
         target = _next_allowed(elapsed.rule, local)
         if target is None:
             return
-        if target <= local:
+        inside = elapsed.lists and target < local + elapsed.unit
+        if target <= local or inside:
             found = _within(elapsed, period, local)
             yield from found
             barren = 0 if found else barren + 1
             index += 1
         else:
             barren += 1
-            index = max(index + 1, -((origin - _landing(elapsed.zone, period, target)) // step))
+            landing = _landing(elapsed.zone, period, target)
+            # A period that lists moments may begin before the landing and hold it.
+            index = max(
+                index + 1, (landing - origin) // step if elapsed.lists else -((origin - landing) // step)
+            )
 
 
 def _landing(zone: ZoneInfo, period: datetime, target: datetime) -> datetime:
@@ -119,14 +134,7 @@ def _landing(zone: ZoneInfo, period: datetime, target: datetime) -> datetime:
 
 def _within(elapsed: ElapsedRule, period: datetime, local: datetime) -> list[datetime]:
     """The moments of one unit, BYSETPOS applied."""
-    found = [period]
-    if elapsed.minutes or elapsed.seconds:
-        offsets = sorted(
-            timedelta(minutes=(minute - local.minute) % 60, seconds=(second - local.second) % 60)
-            for minute in elapsed.minutes or (local.minute,)
-            for second in elapsed.seconds
-        )
-        found = [at for at in (period + offset for offset in offsets) if _shows(elapsed, at)]
+    found = _listed(elapsed, period, local) if elapsed.lists else [period]
     if elapsed.rule.bysetpos:
         size = len(found)
         indices = {place - 1 if place > 0 else size + place for place in elapsed.rule.bysetpos}
@@ -134,11 +142,27 @@ def _within(elapsed: ElapsedRule, period: datetime, local: datetime) -> list[dat
     return found
 
 
+def _listed(elapsed: ElapsedRule, period: datetime, local: datetime) -> list[datetime]:
+    """The moments within one unit at which clocks show a listed minute and second and every filter agrees.
+
+    Where clocks move within the unit, a minute may be shown twice or never, so each is looked at.
+    """
+    minutes = elapsed.minutes or (local.minute,)
+    if elapsed.minutes and dst.local(period + elapsed.unit, elapsed.zone) != local + elapsed.unit:
+        minutes = tuple(range(60))
+    offsets = sorted(
+        timedelta(minutes=(minute - local.minute) % 60, seconds=(second - local.second) % 60)
+        for minute in minutes
+        for second in elapsed.seconds
+    )
+    return [at for at in (period + offset for offset in offsets) if _shows(elapsed, at)]
+
+
 def _shows(elapsed: ElapsedRule, at: datetime) -> bool:
-    """Whether clocks at `at` show a listed minute and second; a transition within the hour moves them."""
     wall = dst.local(at, elapsed.zone)
-    minutes, seconds = elapsed.minutes, elapsed.seconds
-    return (not minutes or wall.minute in minutes) and (not seconds or wall.second in seconds)
+    if elapsed.minutes and wall.minute not in elapsed.minutes:
+        return False
+    return wall.second in elapsed.seconds and _next_allowed(elapsed.rule, wall) == wall
 
 
 def _next_allowed(rule: Rule, local: datetime) -> datetime | None:

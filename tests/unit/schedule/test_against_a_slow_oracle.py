@@ -191,7 +191,7 @@ class Wish:
         """The days from the start on, found by asking each; positions are counted in whole periods."""
         groups: dict[int, list[date]] = {}
         first = self.start - 380 * DAY
-        for number in range(380 + years * 366):
+        for number in range(380 + years * 366 + 400):  # the last period that is asked for must be whole
             day = first + number * DAY
             if (self.period(day) - self.period(self.start)) % self.interval == 0 and self.wants(day):
                 groups.setdefault(self.period(day), []).append(day)
@@ -288,3 +288,61 @@ def test_rules_against_every_day(wish: Wish, later: int) -> None:
         wanted = [day for day in days if day < horizon][:200]
         found = occurrences("rrule", wish.text(), "UTC", start, since, len(wanted))
         assert [instant.date() for instant in found] == wanted
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sub-daily rule in whole minutes, judged minute by minute of elapsed time."""
+
+    hourly: bool
+    interval: int
+    hours: frozenset[int]
+    minutes: frozenset[int]
+    weekdays: frozenset[int]
+
+    def text(self) -> str:
+        """The rule."""
+        named = ",".join(WEEKDAYS[day] for day in sorted(self.weekdays))
+        lists = {"BYHOUR": self.hours, "BYMINUTE": self.minutes}
+        parts = [f"FREQ={'HOURLY' if self.hourly else 'MINUTELY'};INTERVAL={self.interval}"]
+        parts += [f"{name}={','.join(map(str, sorted(found)))}" for name, found in lists.items() if found]
+        return ";".join(parts + ([f"BYDAY={named}"] if named else []))
+
+    def wants(self, start_minute: int, elapsed_minutes: int, wall: datetime) -> bool:
+        """Whether the minute so long after the start, at which clocks show `wall`, is wanted."""
+        if self.hourly and not self.minutes:
+            counts = elapsed_minutes % (60 * self.interval) == 0
+        elif self.hourly:
+            counts = (elapsed_minutes + start_minute) // 60 % self.interval == 0
+        else:
+            counts = elapsed_minutes % self.interval == 0
+        return (
+            counts
+            and (not self.hours or wall.hour in self.hours)
+            and (not self.minutes or wall.minute in self.minutes)
+            and (not self.weekdays or wall.weekday() in self.weekdays)
+        )
+
+
+beats = st.builds(
+    Beat, st.booleans(), st.integers(1, 50), some(0, 23, most=5), some(0, 59, most=4), some(0, 6, most=6)
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(beats, st.sampled_from(TURNS), st.integers(0, 4 * 24 * 60), st.integers(0, 6 * 24 * 60))
+def test_sub_daily_rules_against_every_minute(
+    beat: Beat, turn: tuple[str, str], early: int, later: int
+) -> None:
+    """Elapsed minutes are counted and the wall clock only filters, before, in and after every transition."""
+    zone_name, day = turn
+    zone = load_zone(zone_name)
+    start = datetime.fromisoformat(f"{day}T00:00+00:00") - early * MINUTE
+    start_minute = start.astimezone(zone).minute
+    read = read_clocks(zone, start, start + 6 * DAY)
+    expected = [at for n, (at, wall) in enumerate(read) if beat.wants(start_minute, n, wall)]
+    if not expected:
+        return
+    for after in (None, start + later * MINUTE):
+        wanted = [at for at in expected if after is None or at > after][:500]
+        assert occurrences("rrule", beat.text(), zone_name, start, after, len(wanted)) == wanted
