@@ -38,15 +38,15 @@ def server_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def template(server_url: str) -> str:
+def template_database(server_url: str) -> str:
     """The name of the migrated template database."""
     return postgres.template(server_url)
 
 
 @pytest.fixture
-def database_url(server_url: str, template: str) -> Iterator[str]:
+def database_url(server_url: str, template_database: str) -> Iterator[str]:
     """A migrated database of the test's own."""
-    with postgres.database(server_url, template) as url:
+    with postgres.database(server_url, template_database) as url:
         yield url
 
 
