@@ -26,6 +26,7 @@ Render = Callable[[Any], Any]
 Part = str | Expression
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_PLACEHOLDER = re.compile(f"\ue000([0-9a-f]{{16}}):({_NAME.pattern})\ue001", re.ASCII)
 _MIN_SEARCHED = 4  # a shorter secret is masked only where it is the whole text: inside others it is noise
 _MAX_DEPTH = 64
 _QUOTES = "'\"`"
@@ -100,7 +101,6 @@ class Secrets(Mapping[str, str]):
     def __init__(self, resolve: Callable[[str], str | None]) -> None:
         self._resolve = resolve
         self._nonce = secrets.token_hex(8)
-        self._placeholder = re.compile(f"\ue000{self._nonce}:({_NAME.pattern})\ue001", re.ASCII)
         self._used: set[str] = set()
         self._revealed: dict[str, str] = {}
         self._hidden: tuple[re.Pattern[str], dict[str, str]] | None = None
@@ -119,8 +119,8 @@ class Secrets(Mapping[str, str]):
 
     def is_placeholder(self, token: str) -> bool:
         """Whether `token` is, as a whole, a placeholder of this object."""
-        match = self._placeholder.fullmatch(token)
-        return match is not None and match.group(1) in self._used
+        match = _PLACEHOLDER.fullmatch(token)
+        return match is not None and self._ours(match)
 
     def reveal(self, value: Any) -> Any:
         """`value` with placeholders replaced by their secrets; for the moment before the call.
@@ -141,9 +141,12 @@ class Secrets(Mapping[str, str]):
     def _reveal_text(self, text: str) -> str:
         if "\ue000" not in text:
             return text
-        return self._placeholder.sub(
-            lambda match: self._value(match.group(1)) if match.group(1) in self._used else match.group(), text
+        return _PLACEHOLDER.sub(
+            lambda match: self._value(match.group(2)) if self._ours(match) else match.group(), text
         )
+
+    def _ours(self, match: re.Match[str]) -> bool:
+        return match.group(1) == self._nonce and match.group(2) in self._used
 
     def _value(self, name: str) -> str:
         if name not in self._revealed:
@@ -156,7 +159,9 @@ class Secrets(Mapping[str, str]):
         return self._revealed[name]
 
     def _conceal_text(self, text: str) -> str:
-        text = self._placeholder.sub(lambda match: _mark(match.group(1)), text)
+        text = _PLACEHOLDER.sub(
+            lambda match: _mark(match.group(2)) if match.group(1) == self._nonce else match.group(), text
+        )
         short = next((name for name, value in self._revealed.items() if value == text and text), None)
         if short is not None:
             return _mark(short)
@@ -194,6 +199,7 @@ def _forms(secret: str) -> Iterator[str]:
         return
     yield secret
     yield quote(secret, safe="")
+    yield quote(secret)  # as in a path: the slash stays
     yield quote_plus(secret)
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]

@@ -200,7 +200,9 @@ class Runner:
         lease = held.lease
         if outcome.status == "parked":
             state = {**(outcome.state or {}), "started_at": started.isoformat()}
-            return Settlement("release", lease.run_id, lease.fence, delay=outcome.delay or timedelta(0), state=state)
+            return Settlement(
+                "release", lease.run_id, lease.fence, delay=outcome.delay or timedelta(0), state=state
+            )
         delay = self._retry_delay(lease, outcome, attempt)
         steps = outcome.steps
         if delay is not None:  # checkpointed steps are written once, when the run ends

@@ -8,7 +8,6 @@ one bad row is bisected, so that the row costs no other run its lease.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -122,51 +121,25 @@ class Settler:
         return await leases.retry(conn, [_run_row(one) for one in group], _step_rows(group))
 
     async def _release(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
-        rows = [
-            {"run_id": one.run_id, "fence": one.fence, "delay": one.delay, "state": _dumped(one.state)}
-            for one in group
-        ]
-        return await leases.release(conn, rows)
+        return await leases.release(conn, [_run_row(one) for one in group])
 
 
 def _run_row(one: Settlement) -> Row:
     return {
-        "run_id": one.run_id,
+        "id": str(one.run_id),
         "fence": one.fence,
         "status": one.status,
-        "started_at": one.started_at,
-        "finished_at": one.finished_at,
-        "error": _dumped(one.error),
-        "output": _dumped(one.output),
-        "delay": one.delay,
+        "started_at": one.started_at and one.started_at.isoformat(),
+        "finished_at": one.finished_at and one.finished_at.isoformat(),
+        "error": one.error,
+        "output": one.output,
+        "delay": one.delay.total_seconds(),
+        "state": one.state,
     }
 
 
 def _step_rows(group: Sequence[Settlement]) -> list[Row]:
-    return [
-        {
-            "run_id": one.run_id,
-            "attempt": step.attempt,
-            "position": step.position,
-            "step": step.step,
-            "item": step.item,
-            "tool": step.tool,
-            "status": step.status,
-            "tries": step.tries,
-            "started_at": step.started_at,
-            "finished_at": step.finished_at,
-            "input": _dumped(step.input),
-            "output": _dumped(step.output),
-            "error": _dumped(step.error),
-            "verdict": _dumped(step.verdict),
-        }
-        for one in group
-        for step in one.steps
-    ]
-
-
-def _dumped(value: Any) -> str | None:
-    return None if value is None else json.dumps(value)
+    return [{**step.as_dict(), "run_id": str(one.run_id)} for one in group for step in one.steps]
 
 
 def _unstorable(one: Settlement, error: psycopg.DataError) -> Settlement:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 
 from engine import db
 from engine.db import Connection, Row
@@ -19,6 +19,8 @@ from engine.store.tables import agent, agent_token
 
 SYSTEM_AGENT = UUID("00000000-0000-0000-0000-000000000001")
 SYSTEM_NAME = "system-agent"
+EMBEDDED_CLUSTER = "duework-embedded"
+"""`cluster_name` of the servers that `ops.embedded` starts."""
 TOKEN_PREFIX = "dw_"  # noqa: S105 — the visible start of every token, by which leaked ones are recognised
 SCOPES = [
     "task:read",
@@ -72,6 +74,22 @@ async def by_token(conn: Connection, token: str) -> Agent | None:
     """The agent that holds this token; None for unknown, expired or revoked ones."""
     row = await db.fetch_one(conn, "find_agent", {"digest": digest(token)})
     return Agent(row["id"], row["name"], frozenset(row["scopes"])) if row else None
+
+
+async def embedded_system(conn: Connection) -> Agent | None:
+    """The seeded admin agent, if this database is an embedded one."""
+    here = func.current_setting("cluster_name") == EMBEDDED_CLUSTER
+    statement = select(agent.c.id, agent.c.name, agent.c.scopes)
+    rows = await db.select(conn, statement.where(agent.c.id == SYSTEM_AGENT, agent.c.active, here))
+    return Agent(rows[0]["id"], rows[0]["name"], frozenset(rows[0]["scopes"])) if rows else None
+
+
+async def any_token(conn: Connection) -> bool:
+    """Whether any active agent has a token that works."""
+    usable = or_(agent_token.c.expires_at.is_(None), agent_token.c.expires_at > func.now())
+    statement = select(agent_token.c.agent_id).join(agent, agent.c.id == agent_token.c.agent_id)
+    statement = statement.where(agent.c.active, agent_token.c.revoked_at.is_(None), usable)
+    return bool(await db.select(conn, statement.limit(1)))
 
 
 async def get(conn: Connection, ref: str | UUID) -> Row:

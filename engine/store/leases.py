@@ -10,6 +10,7 @@ means that the row moved to another slot meanwhile; the same statement with the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,22 +71,25 @@ async def renew(
 
 
 async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) -> set[UUID]:
-    """End runs with their steps; the answer holds those whose fence was good. Row keys as in the query."""
-    values = _run_columns(runs, "error", "output") | _step_columns(steps)
+    """End runs with their steps; the answer holds those whose fence was good.
+
+    Rows are JSON objects with the members that the query names; times in ISO 8601.
+    """
+    values = {"runs": json.dumps(runs), "steps": json.dumps(steps)}
     return {row["run_id"] for row in await _moving(conn, "settle_runs", values)}
 
 
 async def retry(
     conn: Connection, runs: Sequence[Row], steps: Sequence[Row], *, now: datetime | None = None
 ) -> set[UUID]:
-    """Put failed runs back after their `delay`, with the failed attempt in history."""
-    values = _run_columns(runs, "error", "delay") | _step_columns(steps) | {"now": now}
+    """Put failed runs back after their `delay` (seconds), with the failed attempt in history."""
+    values = {"runs": json.dumps(runs), "steps": json.dumps(steps), "now": now}
     return {row["run_id"] for row in await _moving(conn, "retry_runs", values)}
 
 
 async def release(conn: Connection, runs: Sequence[Row], *, now: datetime | None = None) -> set[UUID]:
-    """Give leases back without using the attempt up: {run_id, fence, delay, state}."""
-    values = db.placeholders(runs, "run_id", "fence", "delay", "state") | {"now": now}
+    """Give leases back without using the attempt up: {id, fence, delay (seconds), state}."""
+    values = {"runs": json.dumps(runs), "now": now}
     return {row["run_id"] for row in await _moving(conn, "release_runs", values)}
 
 
@@ -165,27 +169,3 @@ async def _moving(conn: Connection, name: str, values: Row) -> list[Row]:
             if not left:
                 raise
     raise AssertionError("unreachable")
-
-
-def _run_columns(runs: Sequence[Row], *last: str) -> Row:
-    return db.placeholders(runs, "run_id", "fence", "status", "started_at", "finished_at", *last)
-
-
-def _step_columns(steps: Sequence[Row]) -> Row:
-    names = [
-        "run_id",
-        "attempt",
-        "position",
-        "step",
-        "item",
-        "tool",
-        "status",
-        "tries",
-        "started_at",
-        "finished_at",
-        "input",
-        "output",
-        "error",
-        "verdict",
-    ]
-    return {f"step_{name}": [step[name] for step in steps] for name in names}

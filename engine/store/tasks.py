@@ -133,6 +133,11 @@ async def cancel(conn: Connection, ref: str | UUID, now: datetime, reason: str |
     return await _set_status(conn, current, "canceled", now, reason)
 
 
+async def revive(conn: Connection, current: Row, now: datetime) -> Row:
+    """Make a canceled task (locked by `get`) active again; the `change` that follows plans its instants."""
+    return await _set_status(conn, current, "active", now, None)
+
+
 async def snooze(
     conn: Connection, ref: str | UUID, now: datetime, until: datetime, reason: str | None
 ) -> Row:
@@ -217,7 +222,7 @@ def _columns(definition: Definition, schedule: Schedule) -> dict[str, Any]:
     concurrency = definition.concurrency
     return {
         "title": definition.title,
-        "description": definition.description,
+        "description": definition.description or "",
         "labels": definition.labels,
         "schedule_kind": schedule.kind,
         "schedule_expr": definition.schedule.expr,

@@ -3,11 +3,10 @@
 -- changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
 UPDATE duework.due_work w
 SET locked_until = NULL, locked_by = NULL, attempt = w.attempt - 1, fence = nextval('duework.fence'),
-    run_at = coalesce(%(now)s::timestamptz, now()) + i.delay,
+    run_at = coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
     state = i.state,
-    slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + i.delay,
+    slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
                             coalesce(%(now)s::timestamptz, now()))
-FROM unnest(%(run_id)s::uuid[], %(fence)s::bigint[], %(delay)s::interval[], %(state)s::jsonb[])
-  AS i(id, fence, delay, state)
+FROM jsonb_to_recordset(%(runs)s::jsonb) AS i(id uuid, fence bigint, delay double precision, state jsonb)
 WHERE w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
 RETURNING w.id AS run_id

@@ -3,9 +3,9 @@
 -- changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
 WITH input AS (
   SELECT *
-  FROM unnest(%(run_id)s::uuid[], %(fence)s::bigint[], %(status)s::text[], %(started_at)s::timestamptz[],
-              %(finished_at)s::timestamptz[], %(error)s::jsonb[], %(delay)s::interval[])
-    AS i(id, fence, status, started_at, finished_at, error, delay)
+  FROM jsonb_to_recordset(%(runs)s::jsonb)
+    AS i(id uuid, fence bigint, status text, started_at timestamptz, finished_at timestamptz,
+         error jsonb, delay double precision)
 ), held AS (
   SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence
   FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
@@ -13,8 +13,8 @@ WITH input AS (
 ), back AS (
   UPDATE duework.due_work w
   SET locked_until = NULL, locked_by = NULL, fence = nextval('duework.fence'), state = NULL,
-      run_at = coalesce(%(now)s::timestamptz, now()) + i.delay,
-      slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + i.delay,
+      run_at = coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
+      slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
                               coalesce(%(now)s::timestamptz, now()))
   FROM held h JOIN input i ON i.id = h.id
   WHERE w.id = h.id AND w.slot = h.slot
@@ -30,12 +30,10 @@ WITH input AS (
     finished_at, input, output, error, verdict)
   SELECT h.id, s.attempt, s.position, s.step, s.item, s.tool, s.status, s.tries, s.started_at,
     s.finished_at, s.input, s.output, s.error, s.verdict
-  FROM unnest(%(step_run_id)s::uuid[], %(step_attempt)s::integer[], %(step_position)s::integer[], %(step_step)s::text[],
-              %(step_item)s::integer[], %(step_tool)s::text[], %(step_status)s::text[],
-              %(step_tries)s::integer[], %(step_started_at)s::timestamptz[],
-              %(step_finished_at)s::timestamptz[], %(step_input)s::jsonb[], %(step_output)s::jsonb[],
-              %(step_error)s::jsonb[], %(step_verdict)s::jsonb[])
-    AS s(run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, input, output, error, verdict)
+  FROM jsonb_to_recordset(%(steps)s::jsonb)
+    AS s(run_id uuid, attempt integer, position integer, step text, item integer, tool text, status text,
+         tries integer, started_at timestamptz, finished_at timestamptz, input jsonb, output jsonb, error jsonb,
+         verdict jsonb)
   JOIN held h ON h.id = s.run_id
 )
 SELECT id AS run_id FROM back

@@ -1,13 +1,14 @@
 -- End runs: one statement for the whole batch (group commit).
 -- Promises: a run is settled exactly once; history appears in the same commit that removes the row; an
 -- input whose fence is stale changes nothing and is missing from the answer.
+-- The batch comes as one JSON text: arrays, one per column, cost the worker twice as much to write.
 -- Locks: the due_work rows deleted. Fence: (id, fence), and only while it is leased; the DELETE is the guard
 -- that the inserts hang on, which is why task_run needs no unique key across partitions.
 WITH input AS (
   SELECT *
-  FROM unnest(%(run_id)s::uuid[], %(fence)s::bigint[], %(status)s::text[], %(started_at)s::timestamptz[],
-              %(finished_at)s::timestamptz[], %(error)s::jsonb[], %(output)s::jsonb[])
-    AS i(id, fence, status, started_at, finished_at, error, output)
+  FROM jsonb_to_recordset(%(runs)s::jsonb)
+    AS i(id uuid, fence bigint, status text, started_at timestamptz, finished_at timestamptz,
+         error jsonb, output jsonb)
 ), gone AS (
   DELETE FROM duework.due_work w
   USING input i
@@ -25,12 +26,10 @@ WITH input AS (
     finished_at, input, output, error, verdict)
   SELECT g.id, s.attempt, s.position, s.step, s.item, s.tool, s.status, s.tries, s.started_at,
     s.finished_at, s.input, s.output, s.error, s.verdict
-  FROM unnest(%(step_run_id)s::uuid[], %(step_attempt)s::integer[], %(step_position)s::integer[], %(step_step)s::text[],
-              %(step_item)s::integer[], %(step_tool)s::text[], %(step_status)s::text[],
-              %(step_tries)s::integer[], %(step_started_at)s::timestamptz[],
-              %(step_finished_at)s::timestamptz[], %(step_input)s::jsonb[], %(step_output)s::jsonb[],
-              %(step_error)s::jsonb[], %(step_verdict)s::jsonb[])
-    AS s(run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, input, output, error, verdict)
+  FROM jsonb_to_recordset(%(steps)s::jsonb)
+    AS s(run_id uuid, attempt integer, position integer, step text, item integer, tool text, status text,
+         tries integer, started_at timestamptz, finished_at timestamptz, input jsonb, output jsonb, error jsonb,
+         verdict jsonb)
   JOIN gone g ON g.id = s.run_id
 )
 SELECT id AS run_id FROM gone
