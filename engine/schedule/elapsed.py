@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import islice
+from math import gcd
 from zoneinfo import ZoneInfo
 
 from engine.schedule import dst
@@ -20,6 +21,7 @@ from engine.schedule.rule import Rule
 
 _UNITS = {"HOURLY": timedelta(hours=1), "MINUTELY": timedelta(minutes=1), "SECONDLY": timedelta(seconds=1)}
 _DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
 _AHEAD = timedelta(hours=26)
 MAX_BARREN_STEPS = 5_000
 """Jumps in a row without an occurrence after which the rule is taken to have ended."""
@@ -78,6 +80,34 @@ def instants(elapsed: ElapsedRule, seek: datetime) -> Iterator[datetime]:
             return
         if instant >= first:
             yield instant
+
+
+def fires(elapsed: ElapsedRule) -> bool:
+    """Whether the rule can ever fire, as far as BYSETPOS and the time of day tell; dates are not looked at.
+
+    Steps of a whole number of seconds reach only every gcd(step, day)-th second of the day, moved by each
+    change of the zone's offset.
+    """
+    rule = elapsed.rule
+    largest = max(len(elapsed.minutes), 1) * max(len(elapsed.seconds), 1)
+    if rule.bysetpos and min(abs(place) for place in rule.bysetpos) > largest:
+        return False
+    shifts = _shifts(elapsed.zone, elapsed.origin)
+    if elapsed.lists and any(shift % elapsed.unit for shift in shifts):
+        return True
+    stride = timedelta(seconds=gcd(elapsed.step // _SECOND, _DAY // _SECOND))
+    wall = dst.local(elapsed.origin, elapsed.zone)
+    return any(
+        _on_clock(rule, wall + shift + number * stride)
+        for shift in shifts
+        for number in range(_DAY // stride)
+    )
+
+
+def _shifts(zone: ZoneInfo, origin: datetime) -> set[timedelta]:
+    """By how much the zone's clocks differ, within forty years, from what they show at `origin`."""
+    here = dst.offset_at(origin, zone)
+    return {dst.offset_at(origin + days * _DAY, zone) - here for days in range(0, 14_600, 12)}
 
 
 @lru_cache(maxsize=4096)
@@ -171,16 +201,25 @@ def _next_allowed(rule: Rule, local: datetime) -> datetime | None:
     if not _on_day(rule, local.date()):
         day = _next_day(rule, local.date())
         return datetime.combine(day, time()) if day else None
+    if _on_clock(rule, local):
+        return local
     if rule.byhour and local.hour not in rule.byhour:
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
         return midnight + timedelta(hours=_after(rule.byhour, local.hour, 24))
     if rule.freq != "HOURLY" and rule.byminute and local.minute not in rule.byminute:
         hour = local.replace(minute=0, second=0, microsecond=0)
         return hour + timedelta(minutes=_after(rule.byminute, local.minute, 60))
-    if rule.freq == "SECONDLY" and rule.bysecond and local.second not in rule.bysecond:
-        minute = local.replace(second=0, microsecond=0)
-        return minute + timedelta(seconds=_after(rule.bysecond, local.second, 60))
-    return local
+    minute = local.replace(second=0, microsecond=0)
+    return minute + timedelta(seconds=_after(rule.bysecond, local.second, 60))
+
+
+def _on_clock(rule: Rule, local: datetime) -> bool:
+    """Whether the time filters allow `local`: the BY parts at or above the rule's unit."""
+    if rule.byhour and local.hour not in rule.byhour:
+        return False
+    if rule.freq != "HOURLY" and rule.byminute and local.minute not in rule.byminute:
+        return False
+    return not (rule.freq == "SECONDLY" and rule.bysecond and local.second not in rule.bysecond)
 
 
 def _after(allowed: tuple[int, ...], value: int, otherwise: int) -> int:

@@ -78,12 +78,9 @@ def compile_rrule(expr: str, frame: Frame) -> Compiled:
     return Compiled(
         frame,
         since=frame.instant,
-        sources=tuple(rule_source(rule, frame) for rule in content.rules),
-        feasible=tuple(
-            partial(rruler.fires, rruler.prepare(rule, frame.wall))
-            for rule in (*content.rules, *content.exrules)
-            if not rule.sub_daily
-        ),
+        # A rule that an equal EXRULE takes away entirely is not worth stepping through.
+        sources=tuple(rule_source(rule, frame) for rule in content.rules if rule not in content.exrules),
+        feasible=tuple(partial(_fires, rule, frame) for rule in (*content.rules, *content.exrules)),
         excluded=tuple(rule_source(rule, frame) for rule in content.exrules),
         rdates=tuple(rdates),
         exdates=tuple(content.exdates),
@@ -137,12 +134,17 @@ def compile_manual(expr: str, frame: Frame) -> Compiled:
 
 def rule_source(rule: Rule, frame: Frame) -> Source:
     """The instants of one RRULE or EXRULE in its frame."""
-    wall = frame.wall.replace(microsecond=0)
     until = _until(rule, frame)
-    if not rule.sub_daily:
-        return partial(_wall_instants, partial(rruler.walls, rruler.prepare(rule, wall)), frame, until)
-    prepared = elapsed.prepare(rule, wall, frame.instant.replace(microsecond=0), frame.zone)
-    return partial(_elapsed_instants, prepared, until)
+    if rule.sub_daily:
+        prepared = elapsed.prepare(rule, frame.wall, frame.instant, frame.zone)
+        return partial(_elapsed_instants, prepared, until)
+    return partial(_wall_instants, partial(rruler.walls, rruler.prepare(rule, frame.wall)), frame, until)
+
+
+def _fires(rule: Rule, frame: Frame) -> bool:
+    if rule.sub_daily:
+        return elapsed.fires(elapsed.prepare(rule, frame.wall, frame.instant, frame.zone))
+    return rruler.fires(rruler.prepare(rule, frame.wall))
 
 
 def _framed(content: Content, frame: Frame) -> Frame:

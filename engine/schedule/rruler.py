@@ -117,6 +117,13 @@ def period_start(rule: Rule, dtstart: datetime, day: date) -> date:
 
 def _with_days(rule: Rule, dtstart: datetime) -> Rule:
     """RFC 5545 section 3.3.10: what is missing to determine the days is taken from DTSTART."""
+    if (
+        rule.freq == "DAILY"
+        and rule.byday
+        and rule.interval == 1
+        and not (rule.bymonth or rule.bymonthday or rule.bysetpos)
+    ):
+        return replace(rule, freq="WEEKLY")  # the same days, and all weeks alike
     if rule.byday or rule.bymonthday or rule.byyearday:
         return rule
     if rule.byweekno or rule.freq == "WEEKLY":

@@ -150,7 +150,7 @@ def parse_schedule(
     fires = all(check() for check in schedule.compiled.feasible) and schedule.next(None)
     if kind not in UNTIMED and not fires:
         raise refusal(
-            "never_fires", f"the schedule never fires: {shown(expr)} has no occurrence that is left"
+            "never_fires", f"the schedule never fires: {shown(expr)}, or a rule in it, has no occurrence left"
         )
     return schedule
 

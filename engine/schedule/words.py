@@ -90,7 +90,7 @@ def _days(rule: Rule) -> str | None:
     """The days of a calendar rule whose parts are all explicit."""
     numbered = [(n, day) for n, day in rule.byday if n]
     if rule.freq == "DAILY" and not (rule.bymonth or rule.bymonthday):
-        return _weekdays(rule) if rule.byday and rule.interval == 1 else None if rule.byday else _each(rule)
+        return None if rule.byday else _each(rule)
     if rule.freq == "WEEKLY" and not rule.bymonth and not numbered:
         names = _weekdays(rule)
         return names if rule.interval == 1 else f"{_each(rule)} on {names.removeprefix('every ')}"

@@ -182,6 +182,7 @@ def test_after_is_exclusive_to_the_microsecond() -> None:
     [
         ("rrule", "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR;BYHOUR=8;BYMINUTE=30", "every weekday at 08:30, Europe/Chisinau"),
         ("cron", "30 8 * * 1-5", "every weekday at 08:30, Europe/Chisinau"),
+        ("rrule", "FREQ=DAILY;BYDAY=SA,SU", "every Saturday and Sunday at 09:00, Europe/Chisinau"),
         ("rrule", "FREQ=DAILY;BYHOUR=9,17", "every day at 09:00 and 17:00, Europe/Chisinau"),
         ("rrule", "FREQ=DAILY;INTERVAL=2;COUNT=3", "every 2 days at 09:00, 3 times, Europe/Chisinau"),
         ("rrule", "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,SU", "every 2 weeks on Monday and Sunday at 09:00, Europe/Chisinau"),
