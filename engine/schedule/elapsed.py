@@ -92,16 +92,15 @@ def fires(elapsed: ElapsedRule) -> bool:
     largest = max(len(elapsed.minutes), 1) * max(len(elapsed.seconds), 1)
     if rule.bysetpos and min(abs(place) for place in rule.bysetpos) > largest:
         return False
+    stride = timedelta(seconds=gcd(elapsed.step // _SECOND, _DAY // _SECOND))
+    wall = dst.local(elapsed.origin, elapsed.zone)
+    reached = range(_DAY // stride)
+    if any(_on_clock(rule, wall + number * stride) for number in reached):
+        return True  # found before the zone's whole future is looked at
     shifts = _shifts(elapsed.zone, elapsed.origin)
     if elapsed.lists and any(shift % elapsed.unit for shift in shifts):
         return True
-    stride = timedelta(seconds=gcd(elapsed.step // _SECOND, _DAY // _SECOND))
-    wall = dst.local(elapsed.origin, elapsed.zone)
-    return any(
-        _on_clock(rule, wall + shift + number * stride)
-        for shift in shifts
-        for number in range(_DAY // stride)
-    )
+    return any(_on_clock(rule, wall + shift + number * stride) for shift in shifts for number in reached)
 
 
 def _shifts(zone: ZoneInfo, origin: datetime) -> set[timedelta]:
