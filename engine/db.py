@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import Delete, Insert, Select, Update
+from sqlalchemy import Delete, Insert, Select, Update, func
+from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from engine.errors import StoreUnavailable
@@ -124,6 +126,13 @@ async def select(conn: Connection, statement: Select[Any] | Insert | Update | De
     compiled = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
     cursor = await conn.execute(str(compiled).encode(), _bound(compiled))
     return await cursor.fetchall() if cursor.description else []
+
+
+async def clock(conn: Connection) -> datetime:
+    """The database's time, which is the one clock; within a transaction it stands still."""
+    row = (await select(conn, sql_select(func.now().label("now"))))[0]
+    now: datetime = row["now"]
+    return now
 
 
 def _bound(compiled: Any) -> dict[str, Any]:

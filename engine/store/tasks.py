@@ -7,7 +7,6 @@ the same transaction, with the row locked FOR UPDATE, so the tick sees the state
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,8 +18,9 @@ from engine import catchup, db
 from engine.catchup import Range
 from engine.db import Connection, Row
 from engine.errors import Conflict, NotFound, Problem, Stale, ValidationFailed
-from engine.pipeline import Definition
-from engine.schedule import Schedule, parse_schedule, tzdata_version
+from engine.pipeline import Definition, ScheduleSpec
+from engine.pipeline.definition import TIMING_OPTIONS
+from engine.schedule import Schedule, parse_schedule, restore_schedule, tzdata_version
 from engine.store import leases
 from engine.store.tables import task, task_version
 
@@ -61,7 +61,7 @@ async def create(
     set_name: str | None = None,
 ) -> Row:
     """Insert a task and its first version. Raises Conflict when the name is taken."""
-    schedule = schedule_of(definition, now)
+    schedule = schedule_of(definition.schedule, now)
     values = _columns(definition, schedule) | {
         "name": name,
         "next_run": catchup.first_run(schedule, now, GRACE),
@@ -88,7 +88,7 @@ async def change(
 
     A definition without `start` keeps the anchor that was stored, so re-applying never re-anchors.
     """
-    schedule = schedule_of(definition, now, anchor=current["schedule_start"])
+    schedule = schedule_of(definition.schedule, now, anchor=current["schedule_start"])
     await leases.withdraw(conn, current["id"], now=now)
     active = current["status"] == "active"
     values = _columns(definition, schedule) | {
@@ -195,26 +195,28 @@ async def add_ranges(conn: Connection, task_id: UUID, *ranges: Range | None) -> 
         await db.execute(conn, "insert_ranges", db.placeholders(rows, *rows[0]))
 
 
-def schedule_of(definition: Definition, now: datetime, *, anchor: datetime | None = None) -> Schedule:
-    """The schedule of a definition, anchored: at its own `start`, else at the stored one, else at `now`."""
-    spec = definition.schedule
+def schedule_of(spec: ScheduleSpec, now: datetime, *, anchor: datetime | None = None) -> Schedule:
+    """The schedule that a definition states, anchored: at its own `start`, else at the stored one, else at `now`."""
     start = datetime.fromisoformat(spec.start) if spec.start else anchor
-    schedule = parse_schedule(spec.kind, spec.expr, spec.timezone, start, spec.options)
-    if schedule.start is None and spec.kind in ("rrule", "every", "condition"):
-        wall = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None, microsecond=0)
-        schedule = replace(schedule, start=wall)
-    return schedule
+    if start is None and spec.kind in ("rrule", "every", "condition"):
+        start = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None, microsecond=0)
+    return parse_schedule(spec.kind, spec.expr, spec.timezone, start, _timing(spec.options))
 
 
 def schedule_from(row: Row) -> Schedule:
     """The schedule of a stored task."""
-    return parse_schedule(
+    return restore_schedule(
         row["schedule_kind"],
         row["schedule_expr"],
         row["timezone"],
         row["schedule_start"],
-        row["schedule_options"],
+        _timing(row["schedule_options"]),
     )
+
+
+def _timing(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide instants; the others (catch-up, filter, probe) belong to whoever acts on them."""
+    return {name: options[name] for name in TIMING_OPTIONS if name in options}
 
 
 def _columns(definition: Definition, schedule: Schedule) -> dict[str, Any]:
