@@ -9,12 +9,11 @@ Outcome is a frozen value that somebody else persists. The order of each step is
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from engine import reflex
 from engine.errors import (
@@ -28,100 +27,19 @@ from engine.errors import (
     ToolTimeout,
     ValidationFailed,
 )
-from engine.pipeline import Definition, Step, parse_definition
+from engine.pipeline import parse_definition
+from engine.plan import Outcome, Plan, Prepared, Run, StepRecord, prepare
 from engine.reflex import Policy, Verdict
 from engine.retry import delay_after, may_retry
 from engine.settings import Settings
+from engine.storable import check_storable
 from engine.template import Secrets
 from engine.tools.calls import Call, Parked
-from engine.tools.registry import Catalog, ToolEntry, load_catalog
+from engine.tools.registry import ToolEntry, load_catalog
 from engine.tools.toolbox import open_toolbox
 
 INLINE = timedelta(seconds=1)
 """A wait up to this long keeps the worker; a longer one parks the run, so that no lease is slept through."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A step with everything that does not change from run to run."""
-
-    step: Step
-    position: int
-    entry: ToolEntry
-    policy: Policy
-    timeout: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A definition made ready: what a worker caches by (task, version)."""
-
-    definition: Definition
-    steps: tuple[Prepared, ...]
-    on_failure: tuple[Prepared, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One attempt: who, with what, and what is known from before. `state` is what a parked run left."""
-
-    run_id: UUID
-    attempt: int
-    fence: int
-    trigger: str
-    now: datetime
-    params: Mapping[str, Any]
-    task: str = ""
-    scheduled_for: datetime | None = None
-    event: Mapping[str, Any] | None = None
-    state: Mapping[str, Any] = field(default_factory=dict)
-    finished: tuple[StepRecord, ...] = ()
-    agent_id: UUID | None = None
-    last_attempt: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """What is kept of one step (or one item of a foreach): exactly what the gate let pass."""
-
-    position: int
-    step: str
-    item: int | None
-    attempt: int
-    tool: str
-    status: str
-    tries: int
-    started_at: datetime
-    finished_at: datetime
-    input: Any = None
-    output: Any = None
-    error: Mapping[str, Any] | None = None
-    verdict: Mapping[str, Any] | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The JSON form that a checkpoint stores."""
-        members = {name: getattr(self, name) for name in self.__slots__}
-        return members | {name: members[name].isoformat() for name in ("started_at", "finished_at")}
-
-    @classmethod
-    def of(cls, members: Mapping[str, Any]) -> StepRecord:
-        """The inverse of `as_dict`."""
-        times = {name: datetime.fromisoformat(members[name]) for name in ("started_at", "finished_at")}
-        return cls(**{**members, **times})
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended: succeeded, failed, blocked, timed_out, or parked until `delay` has passed."""
-
-    status: str
-    output: Any = None
-    error: Mapping[str, Any] | None = None
-    steps: tuple[StepRecord, ...] = ()
-    retryable: bool = False
-    retry_after: timedelta | None = None
-    delay: timedelta | None = None
-    state: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +69,6 @@ class _StepParked(Exception):
         super().__init__(step)
         self.delay = delay
         self.state = {"step": step, "tries": tries, "resumed": resumed}
-
-
-def prepare(definition: Definition, catalog: Catalog) -> Plan:
-    """Bind a definition to its tools and policies. Raises NotFound for a tool that is not in the catalog."""
-
-    def bind(position: int, step: Step) -> Prepared:
-        entry = catalog.get(step.uses)
-        policy = reflex.strictest(definition.reflex, entry.reflex, step.reflex)
-        return Prepared(step, position, entry, policy, step.timeout or entry.timeout)
-
-    steps = tuple(bind(i, step) for i, step in enumerate(definition.steps))
-    tail = tuple(bind(len(steps) + i, step) for i, step in enumerate(definition.on_failure))
-    return Plan(definition, steps, tail)
 
 
 class Attempt:
@@ -320,11 +225,9 @@ class Attempt:
             agent_id=self.run.agent_id,
         )
         try:
-            async with asyncio.timeout(prepared.timeout.total_seconds()) as limit:
+            async with asyncio.timeout(prepared.timeout.total_seconds()):
                 output = await self.ports.call(entry, self.secrets.reveal(arguments), call)
         except TimeoutError as error:
-            if not limit.expired():
-                raise
             raise ToolTimeout(f"{entry.address} did not answer within {prepared.timeout}") from error
         except ValidationFailed as error:
             raise InputInvalid(str(error), errors=error.errors) from error
@@ -431,37 +334,6 @@ class _Sight:
     def __init__(self) -> None:
         self.input: Any = None
         self.verdicts: dict[str, Any] = {}
-
-
-def check_storable(value: Any, limit: int) -> None:
-    """Raises OutputInvalid for what PostgreSQL's jsonb cannot hold, and for more than `limit` bytes."""
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise OutputInvalid(f"the output is not JSON: {error}") from error
-    if len(text) > limit:
-        raise OutputInvalid(
-            f"the output has {len(text)} bytes; the limit is {limit} (DUEWORK_MAX_OUTPUT_BYTES)"
-        )
-    if "\\u0000" in text or "\\ud" in text:
-        _check_texts(value)
-
-
-def _check_texts(value: Any) -> None:
-    if isinstance(value, str):
-        if "\x00" in value:
-            raise OutputInvalid("the output holds a NUL character, which PostgreSQL cannot store")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise OutputInvalid("the output holds half of a surrogate pair, which is not text") from error
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            _check_texts(key)
-            _check_texts(member)
-    elif isinstance(value, list):
-        for item in value:
-            _check_texts(item)
 
 
 def run_pipeline(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from uuid import UUID
 
 from engine import db, telemetry
 from engine.db import Pool
-from engine.executor import StepRecord
 from engine.metrics import Metrics
+from engine.plan import StepRecord
 from engine.store import leases, notifier
 from workers.config import WorkerConfig
 from workers.runner import Held, Runner

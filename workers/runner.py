@@ -15,9 +15,10 @@ from engine import settings as settings_
 from engine.contract import compile_schema
 from engine.db import Pool
 from engine.errors import DueworkError, LeaseLost, StoreUnavailable
-from engine.executor import Attempt, Outcome, Plan, Ports, Run, StepRecord, prepare
+from engine.executor import Attempt, Ports
 from engine.metrics import Metrics
 from engine.pipeline import parse_definition
+from engine.plan import Outcome, Plan, Run, StepRecord, prepare
 from engine.retry import delay_after, may_retry
 from engine.settings import Settings
 from engine.store import leases, tasks
@@ -92,7 +93,8 @@ class Runner:
             Exception
         ) as error:  # the last edge: a defect of ours must end as a failed run, not as a lost one
             self._log.exception("run.failed", run_id=str(held.lease.run_id), kind=type(error).__name__)
-            outcome = Outcome("failed", error={"code": "internal_error", "message": type(error).__name__})
+            described = {"code": "internal_error", "message": type(error).__name__}
+            outcome = Outcome("failed", error=described, steps=tuple(attempt.records) if attempt else ())
         return self._settlement(held, started, outcome, attempt)
 
     async def _attempt(self, held: Held) -> Attempt:

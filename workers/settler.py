@@ -19,7 +19,7 @@ import psycopg
 from engine import telemetry
 from engine.db import Connection, Pool, Row
 from engine.errors import OutputInvalid
-from engine.executor import StepRecord
+from engine.plan import StepRecord
 from engine.store import leases
 
 FULL = 500

@@ -1,0 +1,39 @@
+"""What PostgreSQL's jsonb can hold: checked before a value gets there, so that no bad row spoils a batch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from engine.errors import OutputInvalid
+
+
+def check_storable(value: Any, limit: int) -> None:
+    """Raises OutputInvalid for what PostgreSQL's jsonb cannot hold, and for more than `limit` bytes."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OutputInvalid(f"the output is not JSON: {error}") from error
+    if len(text) > limit:
+        raise OutputInvalid(
+            f"the output has {len(text)} bytes; the limit is {limit} (DUEWORK_MAX_OUTPUT_BYTES)"
+        )
+    if "\\u0000" in text or "\\ud" in text:
+        _check_texts(value)
+
+
+def _check_texts(value: Any) -> None:
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise OutputInvalid("the output holds a NUL character, which PostgreSQL cannot store")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise OutputInvalid("the output holds half of a surrogate pair, which is not text") from error
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            _check_texts(key)
+            _check_texts(member)
+    elif isinstance(value, list):
+        for item in value:
+            _check_texts(item)
