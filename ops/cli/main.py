@@ -1,0 +1,60 @@
+"""The console entry: run one command, turn every expected failure into one line and an exit code.
+
+Data goes to stdout, words to stderr. A failure that duework expects never shows a traceback; one that it does
+not expect does, because then the traceback is what the report needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from engine.errors import DueworkError
+from ops.cli import exits, tree
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The entry point of the `duework` command. Always ends by SystemExit with a code of `Exit`."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    shown = {(): ["--help"], ("--version",): ["version"]}
+    words = shown.get(tuple(argv), list(argv))
+    try:
+        answer = tree.root().main(words, prog_name="duework", standalone_mode=False)
+    except DueworkError as error:
+        report(error)
+        return exits.of_error(error)
+    except typer.TyperException as error:  # wrong usage
+        _refuse(error)
+        return exits.Exit.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # `duework … | head`: nobody reads on; keep Python's last flush quiet too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.Exit.OK
+    return answer if isinstance(answer, int) else exits.Exit.OK
+
+
+def report(error: DueworkError) -> None:
+    """`error: message`, then each problem with its place."""
+    print(f"error: {error.message}", file=sys.stderr)
+    for problem in error.errors:
+        if problem.detail == error.message and problem.line is None and not problem.pointer:
+            continue
+        place = problem.pointer or "/"
+        if problem.line is not None:
+            place += f" (line {problem.line}, column {problem.column})"
+        print(f"  {place}: {problem.detail} [{problem.code}]", file=sys.stderr)
+
+
+def _refuse(error: typer.TyperException) -> None:
+    print(f"error: {error.format_message()}", file=sys.stderr)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(f"see `{context.command_path} --help`", file=sys.stderr)

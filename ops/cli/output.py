@@ -1,0 +1,162 @@
+"""How data is printed: as a table for people, as JSON, JSON lines, YAML or names for programs.
+
+Only data goes through here, to stdout; words go to stderr with `say`. Colour and boxes appear on a terminal
+alone, so that a pipe gets the same bytes every time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import typer
+
+NAMES = ("name", "address", "run_id", "event_id", "id")  # what identifies a thing, the best first
+
+
+class Format(StrEnum):
+    """The values of `--output`."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    YAML = "yaml"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How one command prints: the answer of `--output` and `--query`."""
+
+    format: Format = Format.TABLE
+    query: str | None = None
+
+    def show(self, value: Any, *columns: str) -> None:
+        """Print a mapping or a list of mappings; `columns` are what a table shows, all members without them."""
+        if self.query is not None:
+            value, columns = _queried(self.query, value), ()
+        print(self.text(value, columns))
+
+    def text(self, value: Any, columns: Sequence[str] = ()) -> str:
+        """The printed form."""
+        items = value if isinstance(value, list) else [value]
+        match self.format:
+            case Format.JSON:
+                return json.dumps(value, indent=2, ensure_ascii=False)
+            case Format.JSONL:
+                return "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
+            case Format.YAML:
+                return _yaml(value)
+            case Format.NAME:
+                return "\n".join(map(_name, items))
+            case Format.TABLE:
+                return _people(value, columns)
+
+
+def say(words: str) -> None:
+    """Words for the person at the terminal, on stderr."""
+    print(words, file=sys.stderr)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is destroyed; without a terminal `--yes` is needed. Ends the command on a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        say(f"error: {question} There is no terminal to ask at: say --yes")
+        raise typer.Exit(2)
+    typer.confirm(question, abort=True, err=True)
+
+
+def cell(value: Any) -> str:
+    """One value in a table."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, widest: int = 60) -> str:
+    """Aligned text like psql's: a header, a rule, the rows. Longer cells end in an ellipsis."""
+    cells = [[_clipped(cell(value), widest) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    lines = [" | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
+    head = " | ".join(text.ljust(width) for text, width in zip(columns, widths, strict=True))
+    rule = "-+-".join("-" * width for width in widths)
+    return "\n".join(f" {line.rstrip()}" for line in (head, rule, *lines))
+
+
+def _clipped(text: str, widest: int) -> str:
+    flat = " ".join(text.splitlines())
+    return flat if len(flat) <= widest else flat[: widest - 1] + "…"
+
+
+def _people(value: Any, columns: Sequence[str]) -> str:
+    if isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
+        names = list(columns) or list(dict.fromkeys(name for item in value for name in item))
+        return _table(names, [[item.get(name) for name in names] for item in value])
+    if isinstance(value, Mapping):
+        width = max(map(len, value), default=0)
+        return "\n".join(f"{name.ljust(width)}  {_member(member, width)}" for name, member in value.items())
+    if isinstance(value, list):
+        return "\n".join(map(cell, value))
+    return cell(value)
+
+
+def _member(value: Any, indent: int) -> str:
+    """A member of one thing; nested data as YAML below each other."""
+    if not isinstance(value, dict | list) or not value:
+        return cell(value)
+    return _yaml(value).replace("\n", "\n" + " " * (indent + 2))
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    heads = [name.upper().replace("_", " ") for name in names]
+    if not sys.stdout.isatty():
+        return grid(heads, rows, widest=10_000)
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heads, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(_coloured(cell(value)) for value in row))
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().strip("\n")
+
+
+def _coloured(text: str) -> Any:
+    from rich.text import Text
+
+    red, green = ("failed", "blocked", "dead", "timed_out", "expired"), ("succeeded", "active")
+    return Text(text, style="red" if text in red else "green" if text in green else "")
+
+
+def _yaml(value: Any) -> str:
+    from engine.pipeline import dump_yaml
+
+    return dump_yaml(value).removesuffix("\n").removesuffix("\n...")
+
+
+def _name(item: Any) -> str:
+    if not isinstance(item, Mapping):
+        return cell(item)
+    return cell(next((item[name] for name in NAMES if name in item), ""))
+
+
+def _queried(query: str, value: Any) -> Any:
+    import jmespath
+
+    try:
+        return jmespath.search(query, value)
+    except jmespath.exceptions.JMESPathError as error:
+        raise typer.BadParameter(f"{query!r} is not JMESPath: {error}", param_hint="--query") from error

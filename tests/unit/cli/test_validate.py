@@ -1,0 +1,113 @@
+"""`duework validate`, `convert` and `schema`: golden outputs, offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ops.cli.main import run
+
+HERE = Path(__file__).parent / "definitions"
+
+TEXT = """\
+broken.yaml:3:1: yaml: not valid YAML: expected the node content, but found '<stream end>' while parsing a flow node
+wrong.yaml:5:1: unknown_key: unknown key 'schedul'; did you mean 'schedule'?
+wrong.yaml:17:23: unknown_tool: there is no tool 'core.ecko' in the catalog; did you mean 'core.echo'?
+wrong.yaml:12:7: duplicate_name: 'greeting' is already the name of a document in good.yaml
+wrong.yaml:17:50: warning: unknown_param: there is no parameter 'whom'; did you mean 'who'?
+"""
+
+GITHUB = """\
+::error file=wrong.yaml,line=5,col=1,title=unknown_key::unknown key 'schedul'; did you mean 'schedule'?
+::error file=wrong.yaml,line=17,col=23,title=unknown_tool::there is no tool 'core.ecko' in the catalog; \
+did you mean 'core.echo'?
+::warning file=wrong.yaml,line=17,col=50,title=unknown_param::there is no parameter 'whom'; did you mean 'who'?
+"""
+
+
+@pytest.fixture(autouse=True)
+def beside_the_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths in the golden outputs are relative to the folder of definitions."""
+    monkeypatch.chdir(HERE)
+
+
+def test_text_names_file_line_and_column(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each problem is one line that an editor can jump to, and the words go to stderr."""
+    assert run(["validate", "."]) == 3
+    out, err = capsys.readouterr()
+    assert out == TEXT
+    assert err == "4 documents: 4 errors, 1 warning\n"
+
+
+def test_github_writes_workflow_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same problems as GitHub annotates them."""
+    assert run(["validate", "--format", "github", "wrong.yaml"]) == 3
+    assert capsys.readouterr().out == GITHUB
+
+
+def test_github_escapes_what_would_end_the_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A comma or a percent sign in a file's name cannot forge a parameter."""
+    (tmp_path / "a,b%.yaml").write_text("[", encoding="utf-8")
+    assert run(["validate", "--format", "github", str(tmp_path)]) == 3
+    assert "a%2Cb%25.yaml,line=" in capsys.readouterr().out
+
+
+def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object per problem, its severity and pointer included."""
+    assert run(["validate", "--format", "json", "wrong.yaml"]) == 3
+    first, *_ = json.loads(capsys.readouterr().out)
+    assert first == {
+        "source": "wrong.yaml",
+        "severity": "error",
+        "pointer": "/schedul",
+        "line": 5,
+        "column": 1,
+        "code": "unknown_key",
+        "detail": "unknown key 'schedul'; did you mean 'schedule'?",
+    }
+
+
+def test_a_good_definition_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing on stdout, exit code 0."""
+    assert run(["validate", "good.yaml"]) == 0
+    assert capsys.readouterr() == ("", "1 document: 0 errors, 0 warnings\n")
+
+
+def test_a_missing_file_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 4, and the message names the path."""
+    assert run(["validate", "nowhere.yaml"]) == 4
+    assert capsys.readouterr().err == "error: there is no file nowhere.yaml\n"
+
+
+def test_the_examples_are_without_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """The pipelines that come with duework give no error and no warning."""
+    assert run(["validate", str(Path(__file__).parents[3] / "catalogs" / "pipelines")]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_seed_format_is_converted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What `convert` prints of a seed document validates as format v1."""
+    seed = {
+        "title": "Echo",
+        "schedule_kind": "rrule",
+        "schedule_expr": "FREQ=DAILY;BYHOUR=9",
+        "timezone": "Europe/Chisinau",
+        "payload": {"pipeline": [{"id": "echo", "uses": "echo.message", "with": {"text": "hi"}}]},
+    }
+    (tmp_path / "seed.json").write_text(json.dumps(seed), encoding="utf-8")
+    assert run(["convert", str(tmp_path / "seed.json")]) == 0
+    text = capsys.readouterr().out
+    assert "apiVersion: duework/v1" in text
+    (tmp_path / "v1.yaml").write_text(text, encoding="utf-8")
+    assert run(["validate", str(tmp_path / "v1.yaml")]) == 0
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "tool"])
+def test_schemas_are_printed_as_published(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`schema` prints a JSON Schema of draft 2020-12."""
+    assert run(["schema", kind]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
