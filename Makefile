@@ -30,7 +30,8 @@ fmt: venv ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-docs: venv ## check the documents: every link leads somewhere
+docs: venv ## write the reference pages from the code; check that every link leads somewhere
+	$(BIN)/python -m ops.docs
 	$(BIN)/python -m pytest --quiet tests/unit/test_documents.py
 
 bench: venv ## measure how fast workers drain the queue, beside a bare SQL loop

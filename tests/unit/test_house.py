@@ -26,10 +26,10 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 ROOMS: Sequence[set[str]] = (
     {"errors", "durations", "settings", "metrics", "telemetry"},
     {"db", "service"},
-    {"schedule", "catchup", "retry", "expressions", "template", "contract", "pipeline", "reflex"},
+    {"schedule", "catchup", "retry", "expressions", "template", "contract", "pipeline", "reflex", "storable"},
     {"store"},
     {"tools"},
-    {"executor"},
+    {"plan", "executor"},
 )
 PURE = 2  # the room that does no I/O: it sees the first room and itself
 BANNED = {
