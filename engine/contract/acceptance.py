@@ -24,7 +24,6 @@ ANNOTATIONS = frozenset(
         "contentSchema", "errorMessage",
     }
 )  # fmt: skip
-_FORMATS = Draft202012Validator.FORMAT_CHECKER.checkers
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
@@ -40,6 +39,19 @@ def matcher(pattern: str) -> Callable[[str], bool]:
             return False  # half a surrogate pair: no pattern can ask for it
 
     return matches
+
+
+def _is_pattern(value: Any) -> bool:
+    if isinstance(value, str):
+        matcher(value)
+    return True
+
+
+FORMATS: Mapping[str, Any] = {
+    **Draft202012Validator.FORMAT_CHECKER.checkers,
+    "regex": (_is_pattern, (re2.error, UnicodeEncodeError)),  # what we match by, and it never warns
+}
+"""The check of each format, and the exceptions by which it says no."""
 
 
 class NotCovered(Exception):
@@ -186,7 +198,7 @@ def _text(_: Acceptance, schema: Mapping[str, Any]) -> Accept:
 
 
 def _format(_: Acceptance, schema: Mapping[str, Any]) -> Accept:
-    known = _FORMATS.get(schema["format"])
+    known = FORMATS.get(schema["format"])
     if known is None:
         return lambda _: True
     conforms, raises = known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -92,7 +93,7 @@ def growth(node: Node) -> int:
     functions check themselves, work is bounded by the expression's length times the size of the data.
     Raises SyntaxFault above MAX_GROWTH.
     """
-    below = [growth(child) for child in _children(node)]
+    below = [(child["type"] != "literal", growth(child)) for child in _children(node)]
     found = _combined(node, below)
     if found > MAX_GROWTH:
         raise SyntaxFault(
@@ -105,19 +106,17 @@ def _children(node: Node) -> Iterator[Node]:
     return (child for child in node["children"] if isinstance(child, dict))  # a slice's children are numbers
 
 
-def _combined(node: Node, below: list[int]) -> int:
-    kind = node["type"]
+def _combined(node: Node, below: list[tuple[bool, int]]) -> int:
+    """From the growth of the children and whether they take from the input at all."""
+    kind, factors = node["type"], [factor for _, factor in below]
+    taken = sum(factor for takes, factor in below if takes)
     if kind in ("comparator", "not_expression", "or_expression", "and_expression"):
-        return max(below)
+        return max(factors)
     if kind in ("multi_select_list", "multi_select_dict"):
-        return max(1, sum(below))
+        return max(1, taken)
     if kind == "function_expression" and not _multiplies(node):
-        function = table().get(node["value"])
-        return max(below, default=1) if function and not function.grows else max(1, sum(below))
-    product = 1
-    for factor in below:
-        product *= factor
-    return product
+        return max(1, taken) if table()[node["value"]].grows else max(factors, default=1)
+    return math.prod(factors)
 
 
 def _multiplies(node: Node) -> bool:

@@ -114,7 +114,9 @@ def _json_text(kind: str, found: str, position: int) -> Any:
     body = found if kind == "quoted_identifier" else found[1:-1].replace("\\`", "`")
     try:
         value = _strict_json(body)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise SyntaxFault("the literal is nested too deeply", position) from None
+    except ValueError:
         value = None if kind == "quoted_identifier" else _bare_word(body.lstrip())
         if value is None:
             raise SyntaxFault(f"{found[0]}…{found[0]} does not hold valid JSON", position) from None

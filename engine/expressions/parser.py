@@ -88,6 +88,9 @@ class _DialectParser(Parser):
         self._nesting -= 1
         return node
 
+    def _token_nud_quoted_identifier(self, token: Token) -> Node:
+        return {"type": "field", "value": token["value"], "children": []}
+
     def _token_nud_number(self, token: Token) -> Node:
         return {"type": "number", "value": token["value"], "children": [], "start": token["start"]}
 

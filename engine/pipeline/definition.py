@@ -93,7 +93,7 @@ class Definition:
     pause_after_failures: int | None
     budget: Mapping[str, Any]
     reflex: Mapping[str, Any]
-    params_schema: Mapping[str, Any] | bool | None
+    params_schema: Mapping[str, Any] | None
     params: Mapping[str, Any]
     dedupe_key: str | None
     dedupe_window: timedelta | None
