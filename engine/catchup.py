@@ -83,21 +83,20 @@ def first_run(schedule: Schedule, now: datetime, grace: timedelta) -> datetime |
 
 
 def plan(schedule: Schedule, catchup: Catchup, next_run: datetime, now: datetime, horizon: timedelta) -> Plan:
-    """Account for every instant from `next_run` to `now + horizon`."""
-    late, missed = _late(schedule, catchup, next_run, now)
-    resume = late[-1] if late else (missed.last if missed else None)
-    due = _until(schedule, next_run if resume is None else None, resume, now + horizon)
-    kept = _kept(late, catchup, now)
-    dropped = late[: len(late) - len(kept)]
-    ranges = _merge(missed, dropped)
+    """Account for every instant from `next_run` to `now + horizon`, or for the oldest of very many of them."""
+    older, start = _too_old(catchup, schedule, next_run, now)
+    walked = _walk(schedule, start, now - catchup.grace) if start is not None else []
+    if len(walked) > COUNTED:  # still behind: the next tick goes on where this one ends
+        return Plan((), (*older, _missed(walked[:COUNTED])), walked[COUNTED])
+    kept = _kept(walked, catchup, now)
+    dropped = walked[: len(walked) - len(kept)]
+    after = walked[-1] if walked else None
+    due = _due(schedule, start if after is None else None, after, now + horizon)
     instants = [*kept, *due]
-    last = instants[-1] if instants else (resume or next_run)
-    following = next(iter(schedule.next(last)), None)
+    following = next(iter(schedule.next((instants or walked)[-1])), None) if instants or walked else start
     ends = [*instants[1:], following]
-    runs = tuple(
-        (one, catchup.expiry(one, after)) for one, after in zip(instants, ends, strict=True) if instants
-    )
-    return Plan(runs, ranges, following)
+    runs = tuple((one, catchup.expiry(one, end)) for one, end in zip(instants, ends, strict=False))
+    return Plan(runs, (*older, _missed(dropped)) if dropped else older, following)
 
 
 def span(
@@ -106,26 +105,28 @@ def span(
     """The range of instants from `first` (inclusive) to before `until`; None when there is none."""
     if first is None or first >= until:
         return None
-    walked = [first, *(one for one in schedule.next(first, COUNTED) if one < until)]
+    walked = _walk(schedule, first, until)
     if len(walked) > COUNTED:
         return Range(first, until, None, disposition, reason)
     return Range(first, walked[-1], len(walked), disposition, reason)
 
 
-def _late(
-    schedule: Schedule, catchup: Catchup, next_run: datetime, now: datetime
-) -> tuple[Sequence[datetime], Range | None]:
-    """Instants before `now - grace` that a policy may still pick, and the range older than any of them."""
-    edge = now - catchup.grace
-    if next_run >= edge:
-        return [], None
-    walked = [next_run, *(one for one in schedule.next(next_run, COUNTED) if one < edge)]
-    if len(walked) <= COUNTED:
-        return walked, None
-    # Too long to walk: jump to the part that can still run; what lies before it is one uncounted range.
-    start = max(next_run, edge - catchup.window)
-    recent = [one for one in schedule.next(start, COUNTED) if one < edge]
-    return recent, Range(next_run, start, None, "missed", "the scheduler was not running")
+def _too_old(
+    catchup: Catchup, schedule: Schedule, next_run: datetime, now: datetime
+) -> tuple[tuple[Range, ...], datetime | None]:
+    """A range for what lies so far back that no policy can pick it, and the first instant after it."""
+    edge = now - catchup.grace - catchup.window
+    if next_run >= edge or len(_walk(schedule, next_run, edge)) <= COUNTED:
+        return (), next_run
+    missed = Range(next_run, edge, None, "missed", "it was due while no scheduler was running")
+    return (missed,), next(iter(schedule.next(edge)), None)
+
+
+def _walk(schedule: Schedule, first: datetime, before: datetime) -> list[datetime]:
+    """The instants from `first` to before `before`, one more than COUNTED at most."""
+    if first >= before:
+        return []
+    return [first, *(one for one in schedule.next(first, COUNTED) if one < before)]
 
 
 def _kept(late: Sequence[datetime], catchup: Catchup, now: datetime) -> Sequence[datetime]:
@@ -134,20 +135,14 @@ def _kept(late: Sequence[datetime], catchup: Catchup, now: datetime) -> Sequence
     return fresh[len(fresh) - min(limit, len(fresh)) :]
 
 
-def _until(
+def _due(
     schedule: Schedule, first: datetime | None, after: datetime | None, end: datetime
 ) -> Sequence[datetime]:
     if first is not None:
         return [] if first > end else [first, *(one for one in schedule.next(first, DENSEST) if one <= end)]
-    return [one for one in schedule.next(after, DENSEST) if one <= end]
+    return [] if after is None else [one for one in schedule.next(after, DENSEST) if one <= end]
 
 
-def _merge(older: Range | None, dropped: Sequence[datetime]) -> tuple[Range, ...]:
-    ranges = [older] if older else []
-    if dropped:
-        ranges.append(
-            Range(
-                dropped[0], dropped[-1], len(dropped), "missed", "it was due while no scheduler was running"
-            )
-        )
-    return tuple(ranges)
+def _missed(instants: Sequence[datetime]) -> Range:
+    reason = "it was due while no scheduler was running"
+    return Range(instants[0], instants[-1], len(instants), "missed", reason)

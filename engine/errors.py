@@ -49,7 +49,10 @@ class Problem:
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, without the members that are not known."""
         members = {"pointer": self.pointer, "line": self.line, "column": self.column}
-        return {k: v for k, v in members.items() if v is not None} | {"code": self.code, "detail": self.detail}
+        return {k: v for k, v in members.items() if v is not None} | {
+            "code": self.code,
+            "detail": self.detail,
+        }
 
 
 @dataclass(eq=False)

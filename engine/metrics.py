@@ -35,7 +35,9 @@ class Metrics:
             buckets=_SECONDS,
         )
         self.leased = Counter("duework_leases_total", "Leases taken", registry=r)
-        self.leases_lost = Counter("duework_leases_lost_total", "Leases that another worker took over", registry=r)
+        self.leases_lost = Counter(
+            "duework_leases_lost_total", "Leases that another worker took over", registry=r
+        )
         self.reaped = Counter("duework_leases_reaped_total", "Expired leases taken back", registry=r)
         self.materialised = Counter(
             "duework_occurrences_materialised_total", "Occurrences written by the tick", registry=r
@@ -43,7 +45,9 @@ class Metrics:
         self.tick_seconds = Histogram(
             "duework_tick_duration_seconds", "Duration of one tick", registry=r, buckets=_SECONDS
         )
-        self.verdicts = Counter("duework_gate_verdicts_total", "Gate verdicts by action", ("action",), registry=r)
+        self.verdicts = Counter(
+            "duework_gate_verdicts_total", "Gate verdicts by action", ("action",), registry=r
+        )
         self.slots_busy = Gauge("duework_worker_slots_busy", "Runs under way in this process", registry=r)
         self.queue_ready = Gauge("duework_queue_ready", "Rows that could be leased now", registry=r)
         self.queue_oldest = Gauge(

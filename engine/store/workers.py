@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from engine import db
 from engine.db import Connection, Row
-from engine.store.tables import scheduler, worker
+from engine.store.tables import due_work, scheduler, task, worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,20 @@ async def page(conn: Connection) -> list[Row]:
 async def schedulers(conn: Connection) -> list[Row]:
     """All schedulers, the last to tick first."""
     return await db.select(conn, select(scheduler).order_by(scheduler.c.last_tick.desc(), scheduler.c.id))
+
+
+async def queue(conn: Connection, *, limit: int = 50) -> list[Row]:
+    """Work that is not settled, in the order in which it will be leased; what is under way comes first."""
+    columns = due_work.c
+    statement = select(
+        columns.id.label("run_id"),
+        columns.task_id,
+        task.c.name.label("task"),
+        *(columns[name] for name in ("trigger", "priority", "run_at", "expires_at", "attempt")),
+        *(columns[name] for name in ("locked_by", "locked_until", "fence")),
+    ).join(task, task.c.id == columns.task_id, isouter=True)
+    order = (columns.locked_until.is_(None), columns.priority, columns.run_at, columns.id)
+    return await db.select(conn, statement.order_by(*order).limit(limit))
 
 
 async def queue_state(conn: Connection) -> Row:
