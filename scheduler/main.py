@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from engine import db, telemetry
+from engine import db, reflex, telemetry
+from engine import settings as settings_
 from engine.db import Pool
 from engine.metrics import Metrics
 from engine.service import attempted, stop_signals
@@ -95,3 +96,14 @@ def _guarded(
         await asyncio.shield(task)
 
     return job
+
+
+def main() -> None:
+    """Entry of a process of its own: settings come through the environment."""
+    settings = settings_.load(dotenv=None)
+    telemetry.configure(settings, reflex.mask)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,14 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Float, MetaData, Table, cast, func, select
+from sqlalchemy import Column, Float, MetaData, Table, cast, func, select
 
 from engine import db
 from engine.db import Connection, Row
 from engine.errors import Conflict, NotFound
 from engine.store.tables import runs_view, step_run, task_run
 
-steps_view = Table("steps", MetaData(schema="duework"), *(column.copy() for column in step_run.columns))
+_steps_columns = tuple(Column(column.name, column.type) for column in step_run.columns)
+steps_view = Table("steps", MetaData(schema="duework"), *_steps_columns)
 
 
 @dataclass(frozen=True, slots=True)
