@@ -55,7 +55,10 @@ async def connect(url: str, application: str) -> Connection:
 
 @asynccontextmanager
 async def pool(settings: Settings, application: str, *, size: int | None = None) -> AsyncIterator[Pool]:
-    """The process's pool, open while the block runs. Raises StoreUnavailable when no connection can be made."""
+    """The process's pool, open while the block runs.
+
+    Raises StoreUnavailable when no connection can be made, or the database is not migrated.
+    """
     made: Pool = AsyncConnectionPool(
         settings.database_url,
         min_size=1,
@@ -71,6 +74,10 @@ async def pool(settings: Settings, application: str, *, size: int | None = None)
         await made.close()
         raise unavailable(settings.database_url, error) from error
     try:
+        async with made.connection() as conn:
+            row = await fetch_one(conn, "find_schema")
+            if not row or not row["migrated"]:
+                raise StoreUnavailable("the database is not migrated: run `duework db migrate`")
         yield made
     finally:
         await made.close()

@@ -47,6 +47,8 @@ class Service:
         return min(LONGEST_PAUSE, timedelta(seconds=0.25 * 2 ** min(self._failures, 8)))
 
     async def _sleep(self, pause: timedelta) -> None:
+        if pause <= timedelta(0):
+            return
         try:
             async with asyncio.timeout(pause.total_seconds()):
                 await self._wake.wait()

@@ -16,19 +16,11 @@ import structlog
 from engine.settings import Settings
 
 EVENTS: tuple[str, ...] = (
-    "agent.changed",
     "api.failed",
     "api.request",
     "api.started",
-    "audit.written",
-    "catalog.loaded",
-    "database.connected",
-    "database.unreachable",
-    "gate.blocked",
     "lease.lost",
     "leases.reaped",
-    "listen.lost",
-    "migration.applied",
     "occurrences.missed",
     "process.exited",
     "process.started",
@@ -42,8 +34,6 @@ EVENTS: tuple[str, ...] = (
     "settle.bisected",
     "slot.truncated",
     "slots.rotated",
-    "step.failed",
-    "step.retried",
     "task.unschedulable",
     "tick.done",
     "worker.draining",
@@ -56,6 +46,8 @@ _UNMASKED = frozenset({"event", "level", "timestamp", "run_id", "task_id", "requ
 def configure(settings: Settings, mask: Callable[[str], str], *, stream: Any = None) -> None:
     """Set structlog up for this process; called once by the command that starts it. `mask` is the gate's."""
     stream = stream or sys.stderr
+    # The pool reports each failed connection by itself; what matters of it reaches our own events.
+    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     text = settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty())
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty()) if text else structlog.processors.JSONRenderer()

@@ -15,6 +15,7 @@ async def reap(pool: Pool, metrics: Metrics) -> None:
         taken = await leases.reap(conn)
         if taken:
             await db.fetch(conn, "notify_work")
+            await leases.archive_checkpoints(conn, [row["run_id"] for row in taken if row["final"]])
     if taken:
         metrics.reaped.inc(len(taken))
         runs = [str(row["run_id"]) for row in taken]

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from engine import db, telemetry
-from engine.db import Pool
+from engine.db import Pool, Row
 from engine.metrics import Metrics
 from engine.plan import StepRecord
 from engine.store import leases, notifier
+from engine.store.leases import Lease
 from workers.config import WorkerConfig
 from workers.runner import Held, Runner
 from workers.settler import Settlement, Settler
@@ -70,11 +72,17 @@ class Coordinator:
             await self._pause(self.config.poll)
             return
         began = time.monotonic()
-        async with db.transaction(self.pool) as conn:
+        async with self.pool.connection() as conn:
+            # Each statement commits by itself: a run starts as soon as its lease is durable.
             taken = await leases.lease(conn, self.config.process.id, room, self.config.lease)
             again = [lease.run_id for lease in taken if lease.attempt > 1 or lease.state is not None]
             finished = await leases.checkpoints(conn, again) if again else {}
+            self._take(taken, finished, began)
             wait = await leases.next_due(conn) if len(taken) < room else timedelta(0)
+        if wait is None or wait > timedelta(0):
+            await self._pause(min(self.config.poll, wait or self.config.poll))
+
+    def _take(self, taken: Sequence[Lease], finished: Mapping[UUID, Sequence[Row]], began: float) -> None:
         for lease in taken:
             records = tuple(StepRecord.of(one) for one in finished.get(lease.run_id, ()))
             held = Held(lease, began + self.config.lease.total_seconds(), began, finished=records)
@@ -82,8 +90,6 @@ class Coordinator:
             self._buffer.append(held)
         self.metrics.leased.inc(len(taken))
         self._fill()
-        if wait is None or wait > timedelta(0):
-            await self._pause(min(self.config.poll, wait or self.config.poll))
 
     def _fill(self) -> None:
         """Start buffered leases while slots are free."""
@@ -126,6 +132,8 @@ class Coordinator:
             self._lost(held)
             return
         self.held.pop(held.lease.run_id, None)
+        log = self._log.debug if settlement.status in ("succeeded", "") else self._log.info
+        log("run.settled", run_id=str(settlement.run_id), status=settlement.status, kind=settlement.kind)
         self.metrics.runs.labels(status=settlement.status or settlement.kind).inc()
         if settlement.started_at and settlement.finished_at:
             length = settlement.finished_at - settlement.started_at

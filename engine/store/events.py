@@ -14,6 +14,7 @@ from sqlalchemy import func, select, tuple_
 
 from engine import db
 from engine.db import Connection, Row
+from engine.errors import ValidationFailed
 from engine.expressions import compile_expression
 from engine.store import runs
 from engine.store.tables import event
@@ -67,8 +68,12 @@ def matches(pattern: str, options: Mapping[str, Any], context: Mapping[str, Any]
     if not fnmatchcase(context["topic"], pattern.replace("[", "[[]")):
         return False
     text = options.get("filter")
-    # The filter sees the event itself and, as in a pipeline, the root `event`.
-    return not text or bool(compile_expression(text).evaluate({**context, "event": context}))
+    if not text:
+        return True
+    try:  # the filter sees the event itself and, as in a pipeline, the root `event`
+        return compile_expression(text).holds({**context, "event": context})
+    except ValidationFailed:
+        return False  # a filter with no answer for this event must not keep other tasks from it
 
 
 async def page(

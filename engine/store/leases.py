@@ -108,8 +108,13 @@ async def checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> dict[UUID, l
 
 
 async def forget_checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> int:
-    """Drop the checkpoints of runs that are settled."""
+    """Drop the checkpoints of settled runs, whose steps are in history."""
     return await db.execute(conn, "delete_checkpoints", {"run_ids": list(run_ids)})
+
+
+async def archive_checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> int:
+    """Turn the checkpoints of runs that ended without their worker into history."""
+    return await db.execute(conn, "archive_checkpoints", {"run_ids": list(run_ids)})
 
 
 async def reap(conn: Connection, *, limit: int = 500, now: datetime | None = None) -> list[Row]:
@@ -135,7 +140,7 @@ async def cancel(conn: Connection, run_id: UUID, reason: str, *, now: datetime |
     if row["leased"]:
         await db.fetch(conn, "notify_cancel", {"run_id": run_id})
         return "canceling"
-    await forget_checkpoints(conn, [run_id])
+    await archive_checkpoints(conn, [run_id])
     return "canceled"
 
 
