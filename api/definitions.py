@@ -1,0 +1,212 @@
+"""Definitions to tasks: create, change, apply. Every route that stores a definition ends here.
+
+`admission` has said yes before anything is written; here names are given, owners respected, and each change is
+in the audit log, all in the caller's one transaction.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from api.admission import Admitted, admit, admit_all
+from api.bodies import invalid
+from api.operations import Call
+from api.rendering import instant
+from engine import db
+from engine.db import Row
+from engine.errors import Conflict, NotFound, Problem, ValidationFailed
+from engine.pipeline import Definition, Document
+from engine.store import tasks
+
+SHOWN = 5
+"""Instants that an answer lists of a schedule."""
+MOST = 10_000
+"""Tasks of one set, at most."""
+
+
+async def create(call: Call, document: Document) -> tuple[Row, Admitted]:
+    """A new task, named by its definition or after its title. Raises Conflict when the name is taken."""
+    admitted = admit(call.resources, document, call.agent)
+    name = admitted.definition.name or await _free_name(call, slug(admitted.definition.title))
+    return await _create(call, admitted, name, None), admitted
+
+
+async def change(call: Call, current: Row, document: Document) -> tuple[Row, Admitted]:
+    """A new version of a task that is locked; nothing is written when it says the same. Its name stays."""
+    admitted = admit(call.resources, document, call.agent)
+    if admitted.definition.name not in (None, current["name"]):
+        detail = "the name is the task's identity and cannot be changed; make a new task"
+        raise ValidationFailed(detail, errors=[Problem("name_changed", detail, "/name")])
+    if current["status"] == "canceled":
+        raise Conflict(f"task {current['name']!r} is canceled; apply its definition to bring it back")
+    if await _unchanged(call, current, admitted.definition):
+        return current, admitted
+    return await _change(call, current, admitted, None), admitted
+
+
+async def apply(call: Call, set_name: str | None, *, prune: bool) -> list[dict[str, Any]]:
+    """Bring the tasks named by the documents to what they say: one result each, all or nothing.
+
+    With a set, the tasks belong to it, and `prune` cancels those of the set that no document names.
+    """
+    if prune and set_name is None:
+        raise ValidationFailed("prune needs a set: without one, every task would be a candidate")
+    admitted = admit_all(call.resources, _separate(call.documents), call.agent)
+    names = _names(admitted)
+    now = await db.clock(call.conn)
+    results: dict[str, dict[str, Any]] = {}
+    for name in sorted(names):  # one lock order for everybody
+        results[name] = await _apply_one(call, names[name], name, set_name, now)
+    removed = await _prune(call, set_name, set(names), now) if set_name and prune else []
+    return [results[name] for name in names] + removed
+
+
+def summary(
+    name: str, result: str, row: Row | None, admitted: Admitted | None, now: datetime
+) -> dict[str, Any]:
+    """What one document led to, with its warnings and the next instants."""
+    answer: dict[str, Any] = {"name": name, "result": result, "warnings": [], "next": []}
+    if row is not None:
+        answer |= {"id": row["id"], "version": row["version"], "status": row["status"]}
+    if admitted is not None:
+        answer["warnings"] = [warning.as_dict() for warning in admitted.warnings]
+    if row is not None and row["status"] == "active":
+        answer["next"] = [instant(each) for each in upcoming(row, now, SHOWN)]
+    return answer
+
+
+def upcoming(row: Row, now: datetime, count: int) -> list[datetime]:
+    """The next instants of a stored task, from `next_run` on where a snooze has moved it."""
+    schedule = tasks.schedule_from(row)
+    first = row["next_run"]
+    if first is None or first <= now:
+        return schedule.next(now, count)
+    return [first, *schedule.next(first, count - 1)] if count else []
+
+
+def slug(title: str | None) -> str:
+    """A name made of a title: `Morning briefing!` → `morning-briefing`."""
+    plain = unicodedata.normalize("NFKD", title or "").encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:80].strip("-") or "task"
+
+
+def merge(target: Any, patch: Any) -> Any:
+    """RFC 7396: members replace, null removes."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+async def _free_name(call: Call, wanted: str) -> str:
+    try:
+        await tasks.get(call.conn, wanted)
+    except NotFound:
+        return wanted
+    return f"{wanted}-{secrets.token_hex(3)}"
+
+
+def _completed(definition: Definition, name: str) -> Definition:
+    return definition if definition.title else replace(definition, title=name)
+
+
+async def _create(call: Call, admitted: Admitted, name: str, set_name: str | None) -> Row:
+    now = await db.clock(call.conn)
+    definition = _completed(admitted.definition, name)
+    row = await tasks.create(call.conn, definition, name, now, author=admitted.author, set_name=set_name)
+    if definition.status in (
+        "paused",
+        "canceled",
+    ):  # the seed's clients may create a task that does not run yet
+        act = tasks.pause if definition.status == "paused" else tasks.cancel
+        row = await act(call.conn, row["id"], now)
+    await _audit(call, "task.created", row, admitted)
+    return row
+
+
+async def _change(call: Call, current: Row, admitted: Admitted, set_name: str | None) -> Row:
+    now = await db.clock(call.conn)
+    if current["status"] == "canceled":
+        current = await tasks.revive(call.conn, current, now)
+    definition = _completed(admitted.definition, current["name"])
+    row = await tasks.change(call.conn, current, definition, now, author=admitted.author, set_name=set_name)
+    await _audit(call, "task.changed", row, admitted)
+    return row
+
+
+async def _audit(call: Call, action: str, row: Row, admitted: Admitted) -> None:
+    details: dict[str, Any] = {"name": row["name"], "version": row["version"], "set": row["set_name"]}
+    if admitted.loosened:
+        details["loosened"] = list(admitted.loosened)
+    await call.audit(action, f"task:{row['id']}", **details)
+
+
+async def _apply_one(
+    call: Call, admitted: Admitted, name: str, set_name: str | None, now: datetime
+) -> dict[str, Any]:
+    try:
+        current = await tasks.get(call.conn, name, lock=True)
+    except NotFound:
+        row = await _create(call, admitted, name, set_name)
+        return summary(name, "created", row, admitted, now)
+    owner = current["set_name"]
+    if set_name and owner and owner != set_name:
+        raise Conflict(f"task {name!r} belongs to the set {owner!r}, not to {set_name!r}")
+    adopted = set_name is not None and owner is None
+    if (
+        not adopted
+        and current["status"] != "canceled"
+        and await _unchanged(call, current, admitted.definition)
+    ):
+        return summary(name, "unchanged", current, admitted, now)
+    row = await _change(call, current, admitted, set_name)
+    return summary(name, "changed", row, admitted, now)
+
+
+async def _unchanged(call: Call, current: Row, definition: Definition) -> bool:
+    stored = await tasks.definition(call.conn, current["id"], current["version"])
+    return stored == definition.document
+
+
+async def _prune(call: Call, set_name: str, kept: set[str], now: datetime) -> list[dict[str, Any]]:
+    rows = await tasks.page(call.conn, filters={"set": set_name}, limit=MOST)
+    results = []
+    for row in sorted(rows, key=lambda each: str(each["name"])):
+        if row["name"] in kept or row["status"] == "canceled":
+            continue
+        gone = await tasks.cancel(call.conn, row["id"], now, f"removed from the set {set_name}")
+        await call.audit("task.canceled", f"task:{row['id']}", name=row["name"], set=set_name)
+        results.append(summary(row["name"], "removed", gone, None, now))
+    return results
+
+
+def _names(admitted: Sequence[Admitted]) -> dict[str, Admitted]:
+    """The documents by the names that identify them, in their order."""
+    names: dict[str, Admitted] = {}
+    for number, each in enumerate(admitted):
+        if not (each.definition.name or each.definition.title):
+            raise invalid("apply goes by names", [Problem("missing", "'name' is missing", f"/{number}/name")])
+        name = each.definition.name or slug(each.definition.title)
+        if name in names:
+            problem = Problem("repeated", f"two documents are named {name!r}", f"/{number}/name")
+            raise invalid("each task may come once", [problem])
+        names[name] = each
+    return names
+
+
+def _separate(documents: Sequence[Document]) -> list[Document]:
+    """A JSON list of definitions is as good as several documents."""
+    if len(documents) == 1 and isinstance(documents[0].value, list):
+        return [Document(value) for value in documents[0].value]
+    return list(documents)

@@ -1,0 +1,53 @@
+"""The gate at the door: what comes in with a request is judged before anything of it is stored or run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from api.operations import Resources
+from engine import reflex
+from engine.errors import GateBlocked, Problem
+from engine.reflex import Finding, Policy
+from engine.settings import Settings
+
+
+def floor(settings: Settings) -> Policy:
+    """The operator's floor: what a definition needs `reflex:loosen` to go below, and what events must pass."""
+    layer = {"pii": settings.reflex_pii, "injection": settings.reflex_injection}
+    return reflex.strictest(reflex.parse_policy(layer))
+
+
+def admit(resources: Resources, value: Any, policy: Policy, what: str, **details: Any) -> Any:
+    """`value` as it may go on (redacted where the policy says so).
+
+    Raises GateBlocked; `details` go into it beside the verdict. `what` names the value in the message.
+    """
+    if "input" not in policy.on:
+        return value
+    verdict = reflex.judge(value, policy)
+    resources.metrics.verdicts.labels(verdict.action).inc()
+    if verdict.action == "block":
+        raise refusal(verdict.findings, what, **details)
+    return verdict.value
+
+
+def refusal(findings: Iterable[Finding], what: str, **details: Any) -> GateBlocked:
+    """The error for findings that block: kinds and places, never values."""
+    listed = list(findings)
+    kinds = ", ".join(sorted({finding.kind_or_family for finding in listed}))
+    verdict = {"action": "block", "findings": [finding.as_dict() for finding in listed]}
+    return GateBlocked(
+        f"the gate refused {what}: it holds {kinds}",
+        errors=[
+            Problem(finding.kind_or_family, _described(finding), finding.pointer)
+            for finding in listed
+            if finding.action == "block"
+        ],
+        details={**details, "verdict": verdict},
+    )
+
+
+def _described(finding: Finding) -> str:
+    what = "personal data or a credential" if finding.category == "pii" else "prompt injection"
+    return f"{what} ({finding.kind_or_family}), characters {finding.start} to {finding.end}"

@@ -1,0 +1,187 @@
+"""The API process: the application is built from its settings, and served until it is told to stop.
+
+`create_app` opens nothing; the application's lifespan opens the pool and reads the catalog. `uvicorn
+api.main:app` works as well: `app` is made when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import migrations
+from api import auth, openapi, parameters, problems, schemas
+from api.edge import Edge
+from api.endpoint import endpoint
+from api.operations import Operation, Resources
+from api.routes import operations
+from engine import db, reflex, settings, telemetry
+from engine.contract import Contract, compile_schema
+from engine.errors import Conflict, DueworkError, StoreUnavailable
+from engine.metrics import Metrics
+from engine.service import stop_signals
+from engine.settings import EMBEDDED, Settings
+from engine.tools.registry import load_catalog
+
+GRACE = 10
+"""Seconds that requests under way get when the server is told to stop."""
+
+
+def create_app(given: Settings, *, metrics: Metrics | None = None) -> Starlette:
+    """The application. Its lifespan raises StoreUnavailable, ValidationFailed (catalog) or Conflict (host)."""
+    measured = metrics or Metrics()
+    app = Starlette(
+        routes=_routes(),
+        middleware=[Middleware(Edge, metrics=measured)],
+        exception_handlers={HTTPException: _framework_refused, DueworkError: _refused},
+        lifespan=_lifespan(given, measured),
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def serve(given: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests under way finish.
+
+    Raises what the lifespan of the application raises, and Conflict when the address cannot be listened on.
+    """
+    app = create_app(given)
+    log = telemetry.logger("api")
+    with _server_log(log):
+        async with app.router.lifespan_context(app):
+            listener = _listener(given)
+            host, port = listener.getsockname()[:2]
+            log.info("api.started", host=host, port=port)
+            await _Server(_server_config(app)).serve(sockets=[listener])
+
+
+def _routes() -> list[Route]:
+    paths: dict[str, dict[str, Operation]] = {}
+    for operation in operations():
+        paths.setdefault(operation.path, {})[operation.method] = operation
+    return [Route(path, endpoint(each), methods=list(each)) for path, each in paths.items()]
+
+
+def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        if given.database_url == EMBEDDED:
+            raise StoreUnavailable("set DUEWORK_DATABASE_URL, or let `duework up` start an embedded database")
+        catalog = load_catalog(given)
+        reflex.mask("")  # compiles the gate's patterns now, and not within the first request
+        async with db.pool(given, "api") as pool:
+            if not given.loopback:
+                async with db.transaction(pool) as conn:
+                    await auth.require_credentials(conn, given)
+            number = version("duework")
+            app.state.resources = Resources(
+                given,
+                pool,
+                catalog,
+                metrics,
+                _contracts(),
+                migrations.head(),
+                number,
+                openapi.document(number),
+            )
+            yield
+
+    return lifespan
+
+
+def _contracts() -> dict[str, Contract]:
+    """The contracts of bodies by schema, and of query strings by operation."""
+    found: dict[str, Contract] = {}
+    for operation in operations():
+        found[operation.label] = parameters.contract_of(operation.query)
+        if operation.body and not operation.definitions:
+            found[operation.body] = compile_schema(schemas.bundle(operation.body))
+    return found
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DueworkError)
+    return problems.response(error, request)
+
+
+async def _framework_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problems.response(problems.of_http(error), request, error.headers)
+
+
+def _listener(given: Settings) -> socket.socket:
+    """The socket that the server will listen on, bound."""
+    family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((given.host, given.port))
+    except OSError as error:
+        listener.close()
+        where = f"{given.host}:{given.port}"
+        raise Conflict(f"cannot listen on {where}: {error.strerror}; choose another DUEWORK_PORT") from error
+    return listener
+
+
+def _server_config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="off",  # `serve` holds the lifespan open itself, so that its errors reach the caller as they are
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # the client's address decides about the development token: only the peer's own counts
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with signals handled by the loop; its own way raises them again after a clean end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with stop_signals(lambda: self.handle_exit(signal.SIGTERM, None)):
+            yield
+
+
+@contextmanager
+def _server_log(log: Any) -> Iterator[None]:
+    """uvicorn's own warnings as events of ours while the block runs."""
+
+    class Forward(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log.warning("api.failed", error=record.getMessage(), exc_info=record.exc_info)
+
+    source, handler = logging.getLogger("uvicorn.error"), Forward(logging.WARNING)
+    propagate, level = source.propagate, source.level
+    source.addHandler(handler)
+    source.propagate = False
+    source.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        source.removeHandler(handler)
+        source.propagate = propagate
+        source.setLevel(level)
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, for `uvicorn api.main:app`: built from the environment when it is asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    given = settings.load()
+    telemetry.configure(given, reflex.mask)
+    return create_app(given)
