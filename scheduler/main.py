@@ -69,6 +69,7 @@ async def serve(settings: Settings) -> None:
 
 async def ticks(settings: Settings, pool: Pool, metrics: Metrics, process: Process) -> None:
     """Tick until nothing more is due within the horizon, each tick a transaction of its own."""
+    log = telemetry.logger("scheduler.tick")
     for _ in range(TICKS_IN_A_ROW):
         with metrics.tick_seconds.time():
             async with db.transaction(pool) as conn:
@@ -76,9 +77,7 @@ async def ticks(settings: Settings, pool: Pool, metrics: Metrics, process: Proce
                 await workers.beat_scheduler(conn, process)
         metrics.materialised.inc(done.occurrences)
         if done.occurrences:
-            telemetry.logger("scheduler.tick").debug(
-                "tick.done", tasks=done.tasks, occurrences=done.occurrences
-            )
+            log.debug("tick.done", tasks=done.tasks, occurrences=done.occurrences)
         if not done.more:
             return
 

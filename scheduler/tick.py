@@ -57,9 +57,8 @@ def _plan(row: Row, horizon: timedelta, grace: timedelta) -> Plan:
         schedule = tasks.schedule_from(row)
         options = Catchup.of(row["schedule_options"], grace)
     except ValidationFailed as error:
-        telemetry.logger("scheduler.tick").error(
-            "task.unschedulable", task_id=str(row["id"]), task=row["name"], error=str(error)
-        )
+        log = telemetry.logger("scheduler.tick")
+        log.error("task.unschedulable", task_id=str(row["id"]), task=row["name"], error=str(error))
         return Plan((), (), None)
     return catchup.plan(schedule, options, row["next_run"], row["at"], horizon)
 

@@ -132,8 +132,9 @@ class Coordinator:
             self._lost(held)
             return
         self.held.pop(held.lease.run_id, None)
-        log = self._log.debug if settlement.status in ("succeeded", "") else self._log.info
-        log("run.settled", run_id=str(settlement.run_id), status=settlement.status, kind=settlement.kind)
+        self._log.debug(
+            "run.settled", run_id=str(settlement.run_id), status=settlement.status, kind=settlement.kind
+        )
         self.metrics.runs.labels(status=settlement.status or settlement.kind).inc()
         if settlement.started_at and settlement.finished_at:
             length = settlement.finished_at - settlement.started_at

@@ -32,6 +32,7 @@ from engine.settings import Settings, child_environment
 from engine.store import leases, tasks
 from ops import embedded
 from tests import postgres
+from tests.polling import poll_until
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BATCH = 200
@@ -97,8 +98,7 @@ async def workers(url: str, jobs: int, processes: int) -> None:
         for _ in range(processes)
     ]
     async with await db.connect(url, "bench") as conn:
-        while await _count(conn, "SELECT count(*) AS n FROM task_run") < jobs:
-            await asyncio.sleep(0.05)
+        await poll_until(lambda: _settled(conn, jobs), timeout=600)
     for child in children:
         child.terminate()
         await child.wait()
@@ -121,10 +121,9 @@ async def measure(url: str, postmaster: int, jobs: int, work: Callable[[], Await
     return Measured(jobs / (span if span > took / 10 else took), client / jobs * 1e6, served / jobs * 1e6)
 
 
-async def _count(conn: db.Connection, query: str) -> int:
-    row = await (await conn.execute(query.encode())).fetchone()
-    assert row is not None, "count(*) always answers"
-    return int(row["n"])
+async def _settled(conn: db.Connection, jobs: int) -> bool:
+    row = await (await conn.execute("SELECT count(*) AS n FROM task_run")).fetchone()
+    return row is not None and row["n"] >= jobs
 
 
 def _clients() -> float:
