@@ -98,7 +98,12 @@ async def workers(url: str, jobs: int, processes: int) -> None:
         for _ in range(processes)
     ]
     async with await db.connect(url, "bench") as conn:
-        await poll_until(lambda: _settled(conn, jobs), timeout=600)
+
+        async def settled() -> bool:
+            row = await (await conn.execute("SELECT count(*) AS n FROM task_run")).fetchone()
+            return row is not None and row["n"] >= jobs
+
+        await poll_until(settled, timeout=600)
     for child in children:
         child.terminate()
         await child.wait()
@@ -119,11 +124,6 @@ async def measure(url: str, postmaster: int, jobs: int, work: Callable[[], Await
     # Workers start up for a second; their own first and last instants are what counts for the rate.
     span = row["took"].total_seconds() if row and row["took"] else 0.0
     return Measured(jobs / (span if span > took / 10 else took), client / jobs * 1e6, served / jobs * 1e6)
-
-
-async def _settled(conn: db.Connection, jobs: int) -> bool:
-    row = await (await conn.execute("SELECT count(*) AS n FROM task_run")).fetchone()
-    return row is not None and row["n"] >= jobs
 
 
 def _clients() -> float:
