@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def poll_until(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0) -> T:
+@overload
+async def poll_until(condition: Callable[[], Awaitable[T]], timeout: float = ...) -> T: ...
+@overload
+async def poll_until(condition: Callable[[], T], timeout: float = ...) -> T: ...
+async def poll_until(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
     """The first true answer of `condition`, sync or async. Raises AssertionError after `timeout` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     while True:
         answer = condition()
-        value: T = await answer if inspect.isawaitable(answer) else answer
+        value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
         if loop.time() > deadline:
