@@ -54,9 +54,15 @@ async def lease_one(conn: Connection, worker: str = "w1", seconds: float = 30) -
 
 def run_row(lease: Lease, status: str = "succeeded", **members: Any) -> Row:
     """The settlement of a lease, in the keys that `leases.settle`, `retry` and `release` take."""
-    started = {"started_at": lease.leased_at, "finished_at": lease.leased_at + timedelta(milliseconds=5)}
-    values = {"status": status, "error": None, "output": None, "delay": timedelta(0), "state": None}
-    return {"run_id": lease.run_id, "fence": lease.fence, "started": True} | started | values | members
+    finished = lease.leased_at + timedelta(milliseconds=5)
+    times = {"started_at": lease.leased_at.isoformat(), "finished_at": finished.isoformat()}
+    values = {"status": status, "error": None, "output": None, "delay": 0, "state": None}
+    return {"id": str(lease.run_id), "fence": lease.fence} | times | values | members
+
+
+def step_row(lease: Lease, name: str = "only", **members: Any) -> Row:
+    """One finished step of a lease, in the keys that `leases.settle` and `retry` take."""
+    return {**record(lease, name, **members).as_dict(), "run_id": str(lease.run_id)}
 
 
 def record(lease: Lease, name: str = "only", **members: Any) -> StepRecord:
@@ -84,3 +90,9 @@ async def dump(conn: Connection, *tables: str) -> dict[str, list[Row]]:
         statement = sql.SQL("SELECT * FROM {} AS t ORDER BY t::text").format(sql.Identifier("duework", name))
         found[name] = await (await conn.execute(statement)).fetchall()
     return found
+
+
+async def waits(conn: Connection, other: Connection) -> bool:
+    """Whether what `other` executes waits for a lock that somebody holds."""
+    blocked: bool = await one(conn, "SELECT cardinality(pg_blocking_pids(%s)) > 0", other.info.backend_pid)
+    return blocked
