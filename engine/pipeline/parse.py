@@ -85,6 +85,8 @@ def _hold_against(reading: Reading, schema: str, value: Mapping[str, Any]) -> No
     for problem in contract(schema).check(value, show_keys=True):
         detail = problem.detail
         if problem.code == "one_of" and problem.pointer == "/schedule":
+            if not isinstance(value["schedule"], Mapping):
+                continue  # its type is wrong, and told
             found = [kind for kind in value["schedule"] if kind in KINDS]
             detail += f" (found {', '.join(found) or 'none'})"
         elif problem.pointer == "" and detail == "'apiVersion' is missing":

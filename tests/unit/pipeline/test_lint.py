@@ -1,0 +1,167 @@
+"""Lint: what is legal and cannot work, or seldom means what it says; and conversion to format v1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from engine.errors import ValidationFailed
+from engine.pipeline import Document, convert, is_error, lint, load_documents, parse_definition
+from tests.unit.pipeline.documents import BRIEFING, SEED, briefing, small, step
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A catalog entry, as far as lint reads it."""
+
+    input_schema: dict[str, Any] = field(default_factory=dict)
+    output_schema: dict[str, Any] = field(default_factory=dict)
+
+
+GET = Entry(
+    {
+        "type": "object",
+        "required": ["url"],
+        "additionalProperties": False,
+        "properties": {"url": {"type": "string"}, "retries": {"type": "integer", "default": 3},
+        "headers": {"type": "object"}},
+    },
+    {
+        "properties": {
+            "status": {"type": "integer"},
+            "rows": {"items": {"properties": {"name": {}}}},
+            "body": True,
+            "open": {"properties": {"a": {}}, "additionalProperties": True},
+        },
+    },
+)  # fmt: skip
+CATALOG = {"core.echo": Entry(), "http.get": GET, "http.get@2": GET}
+
+
+def found(definition: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pointer and code of each finding."""
+    return [(each.pointer, each.code) for each in lint(parse_definition(definition), CATALOG)]
+
+
+def two(second: dict[str, Any], **first: Any) -> dict[str, Any]:
+    """A definition of two steps: `get`, and one that has `second`."""
+    return small(
+        steps=[
+            {"id": "get", "uses": "http.get", "with": {"url": "x"}, **first},
+            {"id": "use", "uses": "core.echo", **second},
+        ]
+    )
+
+
+CLEAN = [
+    small(), two({"with": {"a": "${steps.get.status}", "b": "${steps.get.rows[0].name}"}}),
+    two({"with": {"a": "${steps.got.body.anything}"}}, save_as="got"), two({"with": {"a": "${steps.get.open.b}"}}),
+    two({"with": {"a": "${steps.get}"}}), two({"if": "status.get == 'succeeded'"}), two({}, uses="http.get@2"),
+    two({"with": {"a": "${steps}"}}, save_as="got"),
+    step(uses="http.get", **{"with": {"url": "${params.u}", "headers": {"a": "${now}"}}}),
+    step(uses="http.get", foreach=["a"], **{"with": {"url": "${item}"}}),
+    two({"with": {"n": "${length(steps.get)}"}}, foreach=["a"]),
+    small(params={"a": 1}, steps=[{"id": "one", "uses": "core.echo", "with": {"a": "${params.a}"}}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("definition", CLEAN)
+def test_what_is_well_is_left_alone(definition: dict[str, Any]) -> None:
+    """No finding where there is nothing to find."""
+    assert found(definition) == []
+
+
+FINDINGS = [
+    (step(uses="http.gt"), "/steps/0/uses", "unknown_tool"), (step(uses="nope@3"), "/steps/0/uses", "unknown_tool"),
+    (small(on_failure=[{"id": "f", "uses": "nope"}]), "/on_failure/0/uses", "unknown_tool"),
+    (small(schedule={"condition": {"every": "1m", "probe": {"uses": "nope"}, "when": "a"}}),
+    "/schedule/condition/probe/uses", "unknown_tool"),
+    (step(uses="http.get"), "/steps/0/with", "input_schema"),
+    (step(uses="http.get", **{"with": {"url": 5}}), "/steps/0/with/url", "input_schema"),
+    (step(uses="http.get", **{"with": {"url": "x", "headers": {"a": "${now}"}, "timeout": 1}}),
+    "/steps/0/with/timeout", "input_schema"),
+    (step(uses="http.get", **{"with": {"url": "x", "retries": "many"}}), "/steps/0/with/retries", "input_schema"),
+    (two({"with": {"a": "${steps.get.stauts}"}}), "/steps/1/with/a", "output_schema"),
+    (two({"with": {"a": "${steps.get.rows[0].nam}"}}), "/steps/1/with/a", "output_schema"),
+    (two({"if": "steps.got.nope > 1"}, save_as="got"), "/steps/1/if", "output_schema"),
+    (two({}, save_as="got"), "/steps/0/save_as", "unused"),
+    (two({}, **{"with": {"url": "${steps.use.a}"}}), "/steps/0/with/url", "used_before"),
+    (step(**{"with": {"a": "${steps.one.b}"}}), "/steps/0/with/a", "used_before"),
+    (two({"needs": [], "with": {"a": "${steps.get.body}"}}), "/steps/1/with/a", "used_before"),
+    (two({"if": "!params.a"}), "/steps/1/if", "trap"), (small(params={"a": "${now}"}), "/params/a", "not_rendered"),
+    (small(schedule={"cron": "0 0 1 * 1"}), "/schedule/cron", "schedule"),
+    (small(params={"city": 1}, steps=[{"id": "one", "uses": "core.echo", "with": {"a": "${params.ctiy}"}}]),
+    "/steps/0/with/a", "unknown_param"),
+    (small(params_schema={"properties": {"a": {}}}, output="${params.b}"), "/output", "unknown_param"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("definition", "pointer", "code"), FINDINGS, ids=[f"{p}-{c}-{n}" for n, (_, p, c) in enumerate(FINDINGS)]
+)
+def test_findings(definition: dict[str, Any], pointer: str, code: str) -> None:
+    """One finding, where it stands."""
+    assert found(definition) == [(pointer, code)]
+
+
+def test_only_an_unknown_tool_is_an_error() -> None:
+    """What cannot run at all is an error, the rest are warnings."""
+    definitions = [parse_definition(definition) for definition, _, _ in FINDINGS]
+    errors = [is_error(each) for definition in definitions for each in lint(definition, CATALOG)]
+    assert errors == [code == "unknown_tool" for _, _, code in FINDINGS]
+
+
+def test_needs_are_followed_through() -> None:
+    """A step may read whatever its needs need, and nothing that may run beside it."""
+    steps = [
+        {"id": "a", "uses": "core.echo"},
+        {"id": "b", "uses": "core.echo", "needs": ["a"]},
+        {"id": "c", "uses": "core.echo", "needs": ["b"], "with": {"a": "${steps.a}", "b": "${status.b}"}},
+        {"id": "d", "uses": "core.echo", "needs": ["a"], "with": {"b": "${steps.b}"}},
+    ]
+    assert found(small(steps=steps)) == [("/steps/3/with/b", "used_before")]
+
+
+def test_findings_have_lines_and_columns() -> None:
+    """With the document at hand, each finding is placed in the text, seed documents in their own."""
+    document = briefing()
+    findings = lint(
+        parse_definition(document), {"llm.plan": Entry({}, {"properties": {"txt": {}}})}, document
+    )
+    (output,) = [each for each in findings if each.code == "output_schema"]
+    line = BRIEFING.split("\n")[(output.line or 0) - 1]
+    assert line[(output.column or 0) - 1 :].startswith("steps.summary.text")
+    assert "did you mean 'txt'?" in output.detail
+    (unknown,) = lint(parse_definition(SEED), {}, Document(SEED))
+    assert unknown.pointer == "/payload/pipeline/0/uses"
+
+
+def test_a_catalog_of_unusable_schemas_is_not_the_definitions_fault() -> None:
+    """Lint says nothing about what the catalog got wrong."""
+    definition = parse_definition(step(**{"with": {"a": 1}}))
+    assert lint(definition, {"core.echo": Entry({"type": "nope"}, {"properties": 3})}) == []
+
+
+@pytest.mark.parametrize("document", [briefing(), SEED, small(), step(on_error={"value": None})])
+def test_converted_documents_say_the_same(document: Any) -> None:
+    """The YAML of `convert` reads back as an equal definition, and converting it again changes nothing."""
+    text = convert(document)
+    (again,) = load_documents(text)
+    assert parse_definition(again) == parse_definition(document)
+    assert convert(again) == text
+
+
+def test_converted_seed_documents_read_like_v1() -> None:
+    """The order of keys is the format's, and nothing of the seed is left."""
+    text = convert(SEED)
+    assert text.startswith("apiVersion: duework/v1\nkind: Pipeline\ntitle: Test Task\n")
+    assert "schedule_kind" not in text
+    assert "    uses: echo.message\n" in text
+
+
+def test_what_is_not_valid_is_not_converted() -> None:
+    """Conversion does not hide faults."""
+    with pytest.raises(ValidationFailed):
+        convert(small(steps=[]))
