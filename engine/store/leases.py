@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg.errors import SerializationFailure
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.types.json import Jsonb
 
 from engine import db
@@ -65,6 +65,9 @@ async def renew(
     conn: Connection, held: Sequence[tuple[UUID, int]], duration: timedelta, *, now: datetime | None = None
 ) -> dict[UUID, str | None]:
     """Prolong leases; the answer maps those still held to their cancel reason (None: go on)."""
+    held = sorted(
+        held
+    )  # every batch locks its rows in the order of their ids, so that two cannot block each other
     values = {"run_ids": [r for r, _ in held], "fences": [f for _, f in held], "lease": duration, "now": now}
     rows = await _moving(conn, "renew_leases", values)
     return {row["run_id"]: row["cancel_reason"] for row in rows}
@@ -75,7 +78,7 @@ async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) ->
 
     Rows are JSON objects with the members that the query names; times in ISO 8601.
     """
-    values = {"runs": json.dumps(runs), "steps": json.dumps(steps)}
+    values = {"runs": _json(runs), "steps": json.dumps(steps)}
     return {row["run_id"] for row in await _moving(conn, "settle_runs", values)}
 
 
@@ -83,13 +86,13 @@ async def retry(
     conn: Connection, runs: Sequence[Row], steps: Sequence[Row], *, now: datetime | None = None
 ) -> set[UUID]:
     """Put failed runs back after their `delay` (seconds), with the failed attempt in history."""
-    values = {"runs": json.dumps(runs), "steps": json.dumps(steps), "now": now}
+    values = {"runs": _json(runs), "steps": json.dumps(steps), "now": now}
     return {row["run_id"] for row in await _moving(conn, "retry_runs", values)}
 
 
 async def release(conn: Connection, runs: Sequence[Row], *, now: datetime | None = None) -> set[UUID]:
     """Give leases back without using the attempt up: {id, fence, delay (seconds), state}."""
-    values = {"runs": json.dumps(runs), "now": now}
+    values = {"runs": _json(runs), "now": now}
     return {row["run_id"] for row in await _moving(conn, "release_runs", values)}
 
 
@@ -166,11 +169,15 @@ async def move_stragglers(conn: Connection, older_than: timedelta, *, limit: int
 
 
 async def _moving(conn: Connection, name: str, values: Row) -> list[Row]:
-    """Run one fenced statement, again when its row was moved to another slot under it."""
+    """Run one fenced statement, again when its row was moved to another slot under it, or it met a deadlock."""
     for left in reversed(range(_MOVES)):
         try:
             return await db.fetch(conn, name, values)
-        except SerializationFailure:
+        except (SerializationFailure, DeadlockDetected):
             if not left:
                 raise
     raise AssertionError("unreachable")
+
+
+def _json(runs: Sequence[Row]) -> str:
+    return json.dumps(sorted(runs, key=lambda run: str(run["id"])))
