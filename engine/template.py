@@ -127,7 +127,7 @@ class Secrets(Mapping[str, str]):
 
         Raises ValidationFailed (problem code `unknown_secret`) for a name that resolves to nothing.
         """
-        return _mapped(value, self._reveal_text) if self._used else value
+        return _throughout(value, self._reveal_text) if self._used else value
 
     def conceal(self, value: Any) -> Any:
         """`value` with every secret revealed so far, and every placeholder, replaced by `[SECRET:NAME]`.
@@ -136,7 +136,7 @@ class Secrets(Mapping[str, str]):
         in keys. For everything that is stored, logged or answered. A secret of less than four characters is
         masked only where it is the whole text.
         """
-        return _mapped(value, self._conceal_text) if self._used else value
+        return _throughout(value, self._conceal_text) if self._used else value
 
     def _reveal_text(self, text: str) -> str:
         if "\ue000" not in text:
@@ -173,6 +173,14 @@ class Secrets(Mapping[str, str]):
 
 def _mark(name: str) -> str:
     return f"[SECRET:{name}]"
+
+
+def _throughout(value: Any, change: Callable[[str], str]) -> Any:
+    try:
+        return _mapped(value, change)
+    except RecursionError as error:
+        detail = "the value is nested too deeply to look for secrets in it"
+        raise ValidationFailed(detail, errors=(Problem("too_deep", detail),)) from error
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

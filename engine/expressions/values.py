@@ -11,6 +11,7 @@ MAX_TEXT_RESULT = 8_000_000  # characters of one text an expression may make
 MAX_ITEMS = 1_000_000  # values of one list, or of one whole result
 _MAX_DEPTH = 200
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _PLACEHOLDER = re.compile("\ue000[0-9a-f]{16}:")
 
 
@@ -74,7 +75,7 @@ def copied(value: Any) -> Any:
 def compact_json(value: Any) -> str:
     """`value` as JSON without spaces. Raises Refused for what JSON cannot hold."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return _ENCODE(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise Refused("the value has no JSON form") from error
 

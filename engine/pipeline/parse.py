@@ -17,7 +17,7 @@ from engine.pipeline.documents import Document
 from engine.pipeline.reading import Reading, Scope, at_pointer, compile_condition
 from engine.pipeline.seed import is_seed, place_in_seed, to_v1
 from engine.pipeline.shape import contract, unstorable
-from engine.pipeline.steps import ALWAYS, names_of, read_retry, read_steps
+from engine.pipeline.steps import NOTHING, read_retry, read_steps, scope_of
 from engine.reflex import parse_policy
 
 KINDS = ("rrule", "cron", "every", "once", "event", "condition", "manual")
@@ -112,8 +112,8 @@ def _normalised_step(step: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(reading: Reading) -> Definition:
     v1, seed = reading.v1, reading.document.value
-    steps = read_steps(reading, "steps", frozenset(), _policy)
-    names = names_of(steps)
+    steps = read_steps(reading, "steps", NOTHING, _policy)
+    scope = scope_of(steps)
     _check_params(reading)
     dedupe = v1.get("dedupe", {})
     return Definition(
@@ -134,8 +134,8 @@ def _read(reading: Reading) -> Definition:
         dedupe_key=_key(reading, "/dedupe/key", dedupe.get("key")),
         dedupe_window=reading.duration("/dedupe/window"),
         steps=steps,
-        on_failure=read_steps(reading, "on_failure", names, _policy),
-        output=reading.template("/output", v1["output"], Scope(ALWAYS, names)) if "output" in v1 else None,
+        on_failure=read_steps(reading, "on_failure", scope, _policy),
+        output=reading.template("/output", v1["output"], scope) if "output" in v1 else None,
         document=v1,
         source_format="seed" if is_seed(seed) else "v1",
         created_by=seed.get("created_by") if is_seed(seed) else None,
@@ -180,9 +180,9 @@ def _check_schedule(reading: Reading, spec: ScheduleSpec) -> None:
     reading.duration("/schedule/catchup/window")
 
 
-_EDGE = Scope(frozenset({"params", "now", "trigger", "event", "run", "secrets"}), frozenset())
+_EDGE = Scope(frozenset({"params", "now", "trigger", "event", "run", "secrets"}))
 """What is known of a run before its first step."""
-_KEY = Scope(_EDGE.roots - {"secrets"}, frozenset())
+_KEY = Scope(_EDGE.roots - {"secrets"})
 
 
 def _schedule_place(kind: str, pointer: str) -> str:

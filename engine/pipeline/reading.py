@@ -23,10 +23,15 @@ _LITERALS = ("true", "false", "null")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the expressions of one place may name."""
+    """What the expressions of one place may name: roots, outputs (ids and save_as), and the ids themselves."""
 
     roots: frozenset[str]
-    steps: frozenset[str]
+    steps: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+    def within(self, *roots: str) -> Scope:
+        """The same place with more roots."""
+        return Scope(self.roots | set(roots), self.steps, self.ids)
 
 
 @dataclass(slots=True)
@@ -144,8 +149,9 @@ def _name_fault(path: tuple[str, ...], scope: Scope) -> tuple[str, str] | None:
         return "unknown_root", _root_detail(root, scope)
     if root == "secrets" and (len(rest) != 1 or rest[0] == "*"):
         return "unknown_root", "secrets are read one by one, as secrets.NAME"
-    if root in ("steps", "status") and rest and rest[0] not in scope.steps and rest[0] != "*":
-        return "unknown_step", f"there is no step '{rest[0]}'{closest(rest[0], sorted(scope.steps))}"
+    known = {"steps": scope.steps, "status": scope.ids}.get(root)
+    if known is not None and rest and rest[0] not in known and rest[0] != "*":
+        return "unknown_step", f"there is no step '{rest[0]}'{closest(rest[0], sorted(known))}"
     return None
 
 
@@ -153,7 +159,7 @@ def _root_detail(root: str, scope: Scope) -> str:
     if root in ("item", "index"):
         return f"'{root}' exists only in the `with` of a step that has `foreach`"
     if root == "error":
-        return "'error' exists only in the steps of `on_failure`"
+        return "'error' exists only in the steps of `on_failure`, and in `on_error: {value: …}`"
     if root in _LITERALS:
         return f"'{root}' here is a name; the value is written `{root}`, in backticks"
     if root in scope.steps:

@@ -15,27 +15,24 @@ from engine.template import Template, compile_template
 ReadRetry = Callable[[Reading, str], RetryPolicy]
 ReadPolicy = Callable[[Reading, str], Mapping[str, Any]]
 
-ALWAYS = frozenset(ROOTS) - {"item", "index", "error"}
+NOTHING = Scope(frozenset(ROOTS) - {"item", "index", "error"})
+"""What may be named before any step is known."""
 _RETRIES = 3  # attempts when `retry` is there and does not say
 
 
-def read_steps(
-    reading: Reading, key: str, known: frozenset[str], read_policy: ReadPolicy
-) -> tuple[Step, ...]:
-    """The steps of `steps` or `on_failure`; `known` are the names whose outputs they may read besides.
-
-    Faulty steps are reported and left out.
-    """
+def read_steps(reading: Reading, key: str, before: Scope, read_policy: ReadPolicy) -> tuple[Step, ...]:
+    """The steps of `steps` or `on_failure`; `before` is what they may name besides each other."""
     written: list[Mapping[str, Any]] = list(reading.v1.get(key, ()))
-    names = frozenset(known | {name for step in written for name in _names(step)})
-    scope = Scope(ALWAYS | {"error"} if key == "on_failure" else ALWAYS, names)
-    _check_names(reading, key, written, known)
+    names = frozenset(before.steps | {name for step in written for name in _names(step)})
+    scope = Scope(before.roots, names, before.ids | {step["id"] for step in written})
+    if key == "on_failure":
+        scope = scope.within("error")
+    _check_names(reading, key, written, before.steps)
     _check_needs(reading, key, written)
-    found = [
+    return tuple(
         _read_step(reading, f"/{key}/{position}", step, scope, read_policy)
         for position, step in enumerate(written)
-    ]
-    return tuple(step for step in found if step is not None)
+    )
 
 
 def read_retry(reading: Reading, pointer: str, value: Mapping[str, Any] | None) -> RetryPolicy:
@@ -52,9 +49,10 @@ def read_retry(reading: Reading, pointer: str, value: Mapping[str, Any] | None) 
     )
 
 
-def names_of(steps: tuple[Step, ...]) -> frozenset[str]:
-    """Every name that the outputs of `steps` are read by."""
-    return frozenset(name for step in steps for name in step.names)
+def scope_of(steps: tuple[Step, ...]) -> Scope:
+    """What may be named after `steps`."""
+    names = frozenset(name for step in steps for name in step.names)
+    return Scope(NOTHING.roots, names, frozenset(step.id for step in steps))
 
 
 def _names(step: Mapping[str, Any]) -> list[str]:
@@ -103,11 +101,9 @@ def _cycle(needs: Mapping[str, list[str]]) -> list[str]:
 
 def _read_step(
     reading: Reading, pointer: str, step: Mapping[str, Any], scope: Scope, read_policy: ReadPolicy
-) -> Step | None:
-    inside = Scope(scope.roots | {"item", "index"}, scope.steps) if "foreach" in step else scope
-    arguments = reading.template(f"{pointer}/with", step.get("with", {}), inside)
-    if arguments is None:
-        arguments = compile_template({})
+) -> Step:
+    inside = scope.within("item", "index") if "foreach" in step else scope
+    arguments = reading.template(f"{pointer}/with", step.get("with", {}), inside) or compile_template({})
     return Step(
         id=step["id"],
         uses=step["uses"],
@@ -116,7 +112,9 @@ def _read_step(
         save_as=step.get("save_as"),
         timeout=reading.duration(f"{pointer}/timeout"),
         retry=read_retry(reading, f"{pointer}/retry", step.get("retry")),
-        on_error=_on_error(reading, f"{pointer}/on_error", step.get("on_error", "fail"), inside),
+        on_error=_on_error(
+            reading, f"{pointer}/on_error", step.get("on_error", "fail"), inside.within("error")
+        ),
         reflex=read_policy(reading, f"{pointer}/reflex"),
         needs=tuple(step["needs"]) if "needs" in step else None,
         foreach=_foreach(reading, f"{pointer}/foreach", step, scope),

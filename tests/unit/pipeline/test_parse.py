@@ -240,6 +240,13 @@ def test_names_of_outputs_are_unique() -> None:
     assert (problem.pointer, problem.code) == ("/on_failure/0/id", "duplicate_step")
 
 
+def test_a_status_is_read_by_id() -> None:
+    """`save_as` names an output; the status belongs to the step."""
+    assert problems_of(step(save_as="out", **{"if": "status.one == 'x' && steps.out"})) == []
+    (problem,) = problems_of(step(save_as="out", **{"if": "status.out == 'x'"}))
+    assert problem.code == "unknown_step"
+
+
 def test_circles_of_needs_are_found() -> None:
     """However long, and wherever it hangs."""
     needs = {"a": [], "b": ["a", "d"], "c": ["b"], "d": ["c"], "e": ["d"]}
@@ -255,7 +262,8 @@ def test_where_item_and_error_exist() -> None:
     loop = step(foreach=["a"], **{"with": {"a": "${item}", "b": "${index}"}}, on_error={"value": "${item}"})
     assert problems_of(loop) == []
     assert problems_of(step(foreach=["${item}"]))[0].code == "unknown_root"
-    failure = [{"id": "f", "uses": "x", "with": {"e": "${error.code}", "s": "${steps.one}"}}]
+    assert problems_of(step(on_error={"value": "${error.code}"})) == []
+    failure = [{"id": "f", "uses": "x", "with": {"e": "${error.code}", "s": "${steps.one}", "t": "${status.f}"}}]
     assert problems_of(small(on_failure=failure)) == []
 
 
