@@ -22,7 +22,7 @@ import typer
 
 from engine.errors import Conflict, DueworkError, GateBlocked
 from engine.pipeline import load_documents
-from engine.settings import EMBEDDED, Settings, load
+from engine.settings import EMBEDDED, load
 from ops import dev, embedded
 from ops.cli.local import state_dir
 from ops.cli.output import Output, grid, say
@@ -175,13 +175,19 @@ def _history(play: Play) -> None:
             statement = (
                 resources.files("catalogs").joinpath(f"queries/{name}.sql").read_text(encoding="utf-8")
             )
-            print("\n" + "\n".join(f"duework=> {line}" for line in statement.strip().splitlines()))
+            print("\n" + _prompted(statement))
             cursor = conn.execute(statement)
             rows = cursor.fetchall()
             assert cursor.description is not None
             print(grid([column.name for column in cursor.description], rows))
             print(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", flush=True)
             play.tree.tend()
+
+
+def _prompted(statement: str) -> str:
+    """A statement as psql echoes it."""
+    first, *more = statement.strip().splitlines()
+    return "\n".join((f"duework=> {first}", *(f"duework-> {line}" for line in more)))
 
 
 def _runs(play: Play, name: str) -> list[dict[str, Any]]:
@@ -206,7 +212,9 @@ def _heading(text: str) -> None:
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """One demo at a time; what the last one left is removed first."""
-    state.parent.mkdir(parents=True, exist_ok=True)
+    if not state.parent.exists():
+        state.parent.mkdir(parents=True)
+        state.parent.chmod(0o711)  # the account that runs PostgreSQL for root must pass through
     with state.with_name("demo.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -218,12 +226,13 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 def _next_steps(state: Path) -> str:
+    command = "duework" if shutil.which("duework") else sys.argv[0]
     examples = resources.files("catalogs").joinpath("pipelines")
     return f"""\
-  duework up                                    stays up, on a database of your own
-  duework apply -f {examples}   (in another terminal)
-  duework run database-health -p slow_ms=0 --wait 30s
-  duework task list; duework run list --status blocked; duework doctor
-  DUEWORK_STATE_DIR={state} duework up     goes on with the demo's own database
-  {Settings().url}/docs                     documents the API while it is up
+  {command} up                  everything, to stay, on a database of your own; then in another terminal:
+  {command} apply -f {examples}
+  {command} run database-health -p slow_ms=0 --wait 30s
+  {command} run list --status blocked
+  {command} doctor
+  DUEWORK_STATE_DIR={state} {command} up     goes on with this demo's database instead
 """

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Number
 from typing import Any
 
 import typer
@@ -84,13 +85,23 @@ def cell(value: Any) -> str:
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, widest: int = 60) -> str:
-    """Aligned text like psql's: a header, a rule, the rows. Longer cells end in an ellipsis."""
+    """Aligned text like psql's: a header, a rule, the rows, numbers to the right. Longer cells are cut short."""
     cells = [[_clipped(cell(value), widest) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    lines = [" | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
-    head = " | ".join(text.ljust(width) for text, width in zip(columns, widths, strict=True))
-    rule = "-+-".join("-" * width for width in widths)
-    return "\n".join(f" {line.rstrip()}" for line in (head, rule, *lines))
+    right = [_numeric(column) for column in zip(*rows, strict=True)] or [False] * len(columns)
+    lines = [
+        [text.rjust(width) if number else text.ljust(width) for text, width, number in zip(*row, strict=True)]
+        for row in ((each, widths, right) for each in cells)
+    ]
+    head = [text.ljust(width) for text, width in zip(columns, widths, strict=True)]
+    texts = [" | ".join(head), "-+-".join("-" * width for width in widths), *map(" | ".join, lines)]
+    return "\n".join(f" {text.rstrip()}" for text in texts)
+
+
+def _numeric(column: Sequence[Any]) -> bool:
+    """Whether a column holds numbers and nothing else."""
+    values = [value for value in column if value is not None]
+    return bool(values) and all(isinstance(value, Number) and not isinstance(value, bool) for value in values)
 
 
 def _clipped(text: str, widest: int) -> str:

@@ -56,9 +56,7 @@ def test_an_unknown_command_answers_did_you_mean(capsys: pytest.CaptureFixture[s
         (["task"], "Missing command"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage_is_exit_code_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Wrong options and arguments are told in one line, with where to read on, and no traceback."""
     assert run(words) == 2
     out, err = capsys.readouterr()
