@@ -281,7 +281,7 @@ schemas = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(schemas, values)
 def test_a_contract_accepts_what_the_validator_accepts(schema: Any, value: Any) -> None:
     """The compiled closures and the reference implementation agree on every schema and value."""

@@ -192,7 +192,7 @@ values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=700, deadline=None)
 @given(expressions, values)
 def test_the_library_agrees(text: str, data: Any) -> None:
     """Whatever the library evaluates, the dialect evaluates to the same; it refuses only what the library does."""

@@ -29,7 +29,7 @@ CONTEXT: dict[str, Any] = {
 class TestTemplateRendering:
     """The seed's own unit tests, unchanged in substance (seed 003, tests/unit/test_template_rendering.py)."""
 
-    def test_simple_variable_substitution(self) -> None:
+    def test_variable_substitution(self) -> None:
         """A name of the context within a text."""
         result = render_templates({"message": "Hello ${name}!"}, {"name": "World"})
         assert result == {"message": "Hello World!"}

@@ -110,7 +110,7 @@ def test_a_mutated_definition_is_accepted_or_refused_with_a_place(document: Any)
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(
     mutated(),
