@@ -14,6 +14,8 @@ from typing import Any
 from engine.durations import parse_duration
 from engine.schedule import Schedule
 
+TICK = timedelta(microseconds=1)
+"""The finest step of time there is here: the unit of `datetime` and of PostgreSQL."""
 DENSEST = 1000
 """Instants of one task that one tick makes into runs, at most; the next tick goes on from there."""
 COUNTED = 10_000
@@ -73,13 +75,15 @@ class Plan:
     next_run: datetime | None
 
 
-def first_run(schedule: Schedule, now: datetime, grace: timedelta) -> datetime | None:
-    """The first instant of a task defined (or resumed, or edited) at `now`.
+def first_run(
+    schedule: Schedule, now: datetime, grace: timedelta, begun: Sequence[datetime] = ()
+) -> datetime | None:
+    """The first instant of a task defined (or resumed, or edited) at `now`, those that have `begun` left out.
 
     A `once` a moment ago is still meant; instants of recurring schedules before `now` are not.
     """
     after = now - grace if schedule.kind == "once" else now
-    return next(iter(schedule.next(after)), None)
+    return next((one for one in schedule.next(after, len(begun) + 1) if one not in begun), None)
 
 
 def plan(schedule: Schedule, catchup: Catchup, next_run: datetime, now: datetime, horizon: timedelta) -> Plan:
@@ -107,8 +111,25 @@ def span(
         return None
     walked = _walk(schedule, first, until)
     if len(walked) > COUNTED:
-        return Range(first, until, None, disposition, reason)
+        return Range(first, until - TICK, None, disposition, reason)
     return Range(first, walked[-1], len(walked), disposition, reason)
+
+
+def gaps(
+    schedule: Schedule,
+    since: datetime,
+    until: datetime,
+    begun: Sequence[datetime],
+    disposition: str,
+    reason: str,
+) -> list[Range]:
+    """The ranges of instants after `since` up to `until` between those that have `begun` (ascending)."""
+    ranges = []
+    for edge in (*(one for one in begun if one <= until), until + TICK):
+        found = span(schedule, next(iter(schedule.next(since)), None), edge, disposition, reason)
+        ranges += [found] if found else []
+        since = max(since, edge)
+    return ranges
 
 
 def _too_old(

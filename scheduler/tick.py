@@ -34,39 +34,41 @@ async def tick(
 ) -> Ticked:
     """Materialise what is due within the horizon; `conn` is in the tick's one transaction."""
     due = await db.fetch(conn, "lock_due_tasks", {"now": now, "horizon": horizon, "limit": batch})
-    plans = [(row, _plan(row, horizon, grace)) for row in due]
-    for row, plan in plans:
+    plans = [(row, *_plan(row, horizon, grace)) for row in due]
+    for row, plan, _ in plans:
         await tasks.add_ranges(conn, row["id"], *plan.ranges)
     fresh = await _insert(conn, plans, now)
     if due:
         values = {
-            "task_id": [row["id"] for row, _ in plans],
-            "next_run": [plan.next_run for _, plan in plans],
+            "task_id": [row["id"] for row, _, _ in plans],
+            "next_run": [plan.next_run for _, plan, _ in plans],
             "tzdata_version": tzdata_version(),
         }
         await db.execute(conn, "advance_tasks", values)
     if fresh:
         await db.fetch(conn, "notify_work")
-    behind = any(plan.next_run and plan.next_run <= row["at"] + horizon for row, plan in plans)
+    behind = any(plan.next_run and plan.next_run <= row["at"] + horizon for row, plan, _ in plans)
     return Ticked(len(due), len(fresh), behind or len(due) == batch)
 
 
-def _plan(row: Row, horizon: timedelta, grace: timedelta) -> Plan:
-    """A stored schedule that cannot be read stops its own task only, loudly."""
+def _plan(row: Row, horizon: timedelta, grace: timedelta) -> tuple[Plan, timedelta]:
+    """The plan and its jitter. A stored schedule that cannot be read stops its own task only, loudly."""
     try:
         schedule = tasks.schedule_from(row)
         options = Catchup.of(row["schedule_options"], grace)
+        jitter = parse_duration(row["schedule_options"].get("jitter", 0))
     except ValidationFailed as error:
         log = telemetry.logger("scheduler.tick")
         log.error("task.unschedulable", task_id=str(row["id"]), task=row["name"], error=str(error))
-        return Plan((), (), None)
-    return catchup.plan(schedule, options, row["next_run"], row["at"], horizon)
+        return Plan((), (), None), timedelta(0)
+    return catchup.plan(schedule, options, row["next_run"], row["at"], horizon), jitter
 
 
-async def _insert(conn: Connection, plans: Sequence[tuple[Row, Plan]], now: datetime | None) -> list[Row]:
+async def _insert(
+    conn: Connection, plans: Sequence[tuple[Row, Plan, timedelta]], now: datetime | None
+) -> list[Row]:
     rows: list[dict[str, Any]] = []
-    for task, plan in plans:
-        jitter = parse_duration(task["schedule_options"].get("jitter", 0))
+    for task, plan, jitter in plans:
         for instant, expires_at in plan.runs:
             offset = jitter_offset(str(task["id"]), instant, jitter) if jitter else timedelta(0)
             rows.append(

@@ -15,6 +15,7 @@ from engine.pipeline import parse_definition
 from engine.plan import StepRecord
 from engine.store import leases, runs, tasks
 from engine.store.leases import Lease
+from tests.polling import poll_until
 
 Steps = Sequence[dict[str, Any]]
 
@@ -31,7 +32,12 @@ def document(name: str = "job", steps: Steps | None = None, **members: Any) -> d
 
 
 async def make_task(
-    conn: Connection, name: str = "job", steps: Steps | None = None, *, now: datetime | None = None, **members: Any
+    conn: Connection,
+    name: str = "job",
+    steps: Steps | None = None,
+    *,
+    now: datetime | None = None,
+    **members: Any,
 ) -> Row:
     """A stored task, defined at `now`."""
     definition = parse_definition(document(name, steps, **members))
@@ -67,7 +73,13 @@ def step_row(lease: Lease, name: str = "only", **members: Any) -> Row:
 
 def record(lease: Lease, name: str = "only", **members: Any) -> StepRecord:
     """The record of one finished step."""
-    given = {"position": 0, "step": name, "item": None, "attempt": lease.attempt, "tool": "core.echo"}
+    given: dict[str, Any] = {
+        "position": 0,
+        "step": name,
+        "item": None,
+        "attempt": lease.attempt,
+        "tool": "core.echo",
+    }
     ended = {"status": "succeeded", "tries": 1, "started_at": lease.leased_at, "finished_at": lease.leased_at}
     return StepRecord(**given | ended | members)
 
@@ -81,6 +93,11 @@ async def one(conn: Connection, statement: str, *values: Any) -> Any:
     """The first column of the only row."""
     (row,) = await rows(conn, statement, *values)
     return next(iter(row.values()))
+
+
+async def until(conn: Connection, statement: str, *values: Any, timeout: float = 30) -> list[Row]:
+    """The rows of a statement as soon as there are any."""
+    return await poll_until(lambda: rows(conn, statement, *values), timeout)
 
 
 async def dump(conn: Connection, *tables: str) -> dict[str, list[Row]]:

@@ -110,7 +110,9 @@ class Crew:
         environment = child_environment(replace(self.settings, **given), **extra)
         log = self.logs / f"{name}.log"
         with log.open("wb") as stream:
-            process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=stream, stdout=stream)
+            process = subprocess.Popen(
+                [sys.executable, "-m", module], env=environment, stderr=stream, stdout=stream
+            )
         self.members.append(Member(name, process, log))
         return self.members[-1]
 
