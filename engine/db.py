@@ -27,6 +27,8 @@ Connection = psycopg.AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Row = dict[str, Any]
 DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+OUTAGES = ("08", "53", "57P")
+"""SQLSTATEs of a server that is going, coming, or has no room: connection, resources, shutdown and crash."""
 SESSION = (
     "-c search_path=duework,public -c timezone=UTC "
     "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
@@ -86,11 +88,19 @@ async def pool(settings: Settings, application: str, *, size: int | None = None)
 @asynccontextmanager
 async def transaction(source: Pool) -> AsyncIterator[Connection]:
     """A connection in a transaction: committed at the end of the block, rolled back by an exception."""
+    async with connection(source) as conn, conn.transaction():
+        yield conn
+
+
+@asynccontextmanager
+async def connection(source: Pool) -> AsyncIterator[Connection]:
+    """A connection on which each statement commits by itself. Raises StoreUnavailable during an outage."""
     try:
-        async with source.connection() as conn, conn.transaction():
+        async with source.connection() as conn:
             yield conn
     except (psycopg.OperationalError, PoolTimeout) as error:
-        if getattr(error, "sqlstate", None):
+        state = getattr(error, "sqlstate", None)
+        if state is not None and not state.startswith(OUTAGES):
             raise  # the server answered: a serialization failure or a timeout is not an outage
         raise StoreUnavailable(f"the database does not answer: {error}") from error
 

@@ -23,6 +23,7 @@ from engine.errors import (
     LeaseLost,
     OutputInvalid,
     Problem,
+    StoreUnavailable,
     ToolError,
     ToolTimeout,
     ValidationFailed,
@@ -74,7 +75,8 @@ class _StepParked(Exception):
 class Attempt:
     """The state of one attempt: the context that expressions see, and the records so far.
 
-    `execute` answers with an Outcome; only cancellation and LeaseLost escape it, and `records` stay readable.
+    `execute` answers with an Outcome; only cancellation, LeaseLost and StoreUnavailable escape it. `records` stay
+    readable.
     """
 
     def __init__(self, plan: Plan, run: Run, ports: Ports) -> None:
@@ -193,8 +195,8 @@ class Attempt:
             try:
                 output = await self._call(prepared, tries, sight, resumed=resumed)
                 return self._succeeded(prepared, started, tries, sight, output)
-            except LeaseLost:
-                raise
+            except (LeaseLost, StoreUnavailable):
+                raise  # not the step's failure: the run is somebody else's, or is given back until the outage ends
             except Parked as parked:
                 raise _StepParked(prepared.step.id, parked.delay, tries - 1, resumed=True) from parked
             except DueworkError as error:

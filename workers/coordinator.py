@@ -49,6 +49,7 @@ class Coordinator:
         self._running: set[asyncio.Task[None]] = set()
         self._typical = float("inf")
         self._wake = asyncio.Event()
+        self._leasing = asyncio.Lock()
         self._log = telemetry.logger("workers.coordinator")
 
     @property
@@ -67,20 +68,24 @@ class Coordinator:
         """One round: lease what fits, then wait for room, news, the next row's instant or the poll."""
         self._wake.clear()
         await self._give_back()
-        room = self._room()
-        if self.draining or room <= 0:
-            await self._pause(self.config.poll)
-            return
-        began = time.monotonic()
-        async with self.pool.connection() as conn:
-            # Each statement commits by itself: a run starts as soon as its lease is durable.
-            taken = await leases.lease(conn, self.config.process.id, room, self.config.lease)
-            again = [lease.run_id for lease in taken if lease.attempt > 1 or lease.state is not None]
-            finished = await leases.checkpoints(conn, again) if again else {}
-            self._take(taken, finished, began)
-            wait = await leases.next_due(conn) if len(taken) < room else timedelta(0)
+        wait = await self._lease()
         if wait is None or wait > timedelta(0):
             await self._pause(min(self.config.poll, wait or self.config.poll))
+
+    async def _lease(self) -> timedelta | None:
+        """Take what there is room for; how long until more may be taken, None when only news can tell."""
+        async with self._leasing:
+            room = self._room()
+            if self.draining or room <= 0:
+                return None
+            began = time.monotonic()
+            async with db.connection(self.pool) as conn:
+                # Each statement commits by itself: a run starts as soon as its lease is durable.
+                taken = await leases.lease(conn, self.config.process.id, room, self.config.lease)
+                again = [lease.run_id for lease in taken if lease.attempt > 1 or lease.state is not None]
+                finished = await leases.checkpoints(conn, again) if again else {}
+                self._take(taken, finished, began)
+                return await leases.next_due(conn) if len(taken) < room else timedelta(0)
 
     def _take(self, taken: Sequence[Lease], finished: Mapping[UUID, Sequence[Row]], began: float) -> None:
         for lease in taken:
@@ -155,7 +160,7 @@ class Coordinator:
                 self._stop(held, "lost")
         if not everything:
             return
-        async with db.transaction(self.pool) as conn:
+        async with db.connection(self.pool) as conn:
             pairs = [(held.lease.run_id, held.lease.fence) for held in everything]
             ours = await leases.renew(conn, pairs, self.config.lease)
         for held in everything:
@@ -174,7 +179,8 @@ class Coordinator:
         self._log.info("worker.draining", busy=self.busy, buffered=len(self._buffer))
         self.draining = True
         self._wake.set()
-        await self._give_back(older_than=-1.0)
+        async with self._leasing:  # a lease that is being taken at this moment must not slip through
+            await self._give_back(older_than=-1.0)
         if self._running:
             await asyncio.wait(self._running, timeout=self.config.drain.total_seconds())
         for held in list(self.held.values()):

@@ -85,8 +85,7 @@ class Runner:
                 raise
             return self.stopped(held, started, attempt)
         except StoreUnavailable:
-            lease = held.lease
-            return Settlement("release", lease.run_id, lease.fence, delay=OUTAGE, state=lease.state)
+            return _given_back(held.lease, started, OUTAGE, held.lease.state)
         except DueworkError as error:
             outcome = Outcome("failed", error=error.as_dict(), retryable=error.retryable)
         except (
@@ -155,7 +154,7 @@ class Runner:
         item = -1 if record.item is None else record.item
         while time.monotonic() < held.deadline:
             try:
-                async with db.transaction(self.pool) as conn:
+                async with db.connection(self.pool) as conn:
                     kept = await leases.checkpoint(
                         conn, lease.run_id, lease.fence, record.step, item, record.as_dict()
                     )
@@ -183,7 +182,7 @@ class Runner:
         if held.stop == "lost":
             return None
         if held.stop == "drain":
-            return Settlement("release", lease.run_id, lease.fence, state=lease.state)
+            return _given_back(lease, started, timedelta(0), lease.state)
         return Settlement(
             "settle",
             lease.run_id,
@@ -192,7 +191,7 @@ class Runner:
             started_at=started,
             finished_at=held.clock(),
             error={"code": "canceled", "message": held.stop},
-            steps=tuple(attempt.records) if attempt else (),
+            steps=tuple(attempt.records) if attempt else held.finished,
             checkpointed=held.checkpointed or bool(held.finished),
         )
 
@@ -202,9 +201,7 @@ class Runner:
         lease = held.lease
         if outcome.status == "parked":
             state = {**(outcome.state or {}), "started_at": started.isoformat()}
-            return Settlement(
-                "release", lease.run_id, lease.fence, delay=outcome.delay or timedelta(0), state=state
-            )
+            return _given_back(lease, started, outcome.delay or timedelta(0), state)
         delay = self._retry_delay(lease, outcome, attempt)
         steps = outcome.steps
         if delay is not None:  # checkpointed steps are written once, when the run ends
@@ -237,6 +234,13 @@ class Runner:
         if not may_retry(policy, code, outcome.retryable, lease.attempt):
             return None
         return delay_after(policy, lease.attempt, str(lease.run_id), outcome.retry_after)
+
+
+def _given_back(
+    lease: Lease, started: datetime | None, delay: timedelta, state: Mapping[str, Any] | None
+) -> Settlement:
+    """The attempt does not count; `started` None says that it never began."""
+    return Settlement("release", lease.run_id, lease.fence, started_at=started, delay=delay, state=state)
 
 
 def accepted_at(run_id: UUID) -> datetime:

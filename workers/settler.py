@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,10 +112,12 @@ class Settler:
             return first | await self._bisected(conn, group[middle:], writer)
 
     async def _settle(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
-        kept = await leases.settle(conn, [_run_row(one) for one in group], _step_rows(group))
-        checkpointed = [one.run_id for one in group if one.checkpointed and one.run_id in kept]
-        if checkpointed:
-            await leases.forget_checkpoints(conn, checkpointed)
+        checkpointed = [one.run_id for one in group if one.checkpointed]
+        # One commit, or a reader would see the steps of such a run twice; others need no second statement.
+        async with conn.transaction() if checkpointed else nullcontext():
+            kept = await leases.settle(conn, [_run_row(one) for one in group], _step_rows(group))
+            if checkpointed:
+                await leases.forget_checkpoints(conn, [run_id for run_id in checkpointed if run_id in kept])
         return kept
 
     async def _retry(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:

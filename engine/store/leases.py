@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from psycopg import pq
 from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.types.json import Jsonb
 
@@ -170,9 +171,13 @@ async def move_stragglers(conn: Connection, older_than: timedelta, *, limit: int
 
 async def _moving(conn: Connection, name: str, values: Row) -> list[Row]:
     """Run one fenced statement, again when its row was moved to another slot under it, or it met a deadlock."""
+    nested = conn.info.transaction_status is pq.TransactionStatus.INTRANS
     for left in reversed(range(_MOVES)):
         try:
-            return await db.fetch(conn, name, values)
+            if not nested:
+                return await db.fetch(conn, name, values)
+            async with conn.transaction():  # a savepoint: without it the caller's transaction would be lost
+                return await db.fetch(conn, name, values)
         except (SerializationFailure, DeadlockDetected):
             if not left:
                 raise

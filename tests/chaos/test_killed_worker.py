@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import signal
-
 from engine import db
-from tests.factories import make_task, one, queue, rows, step
-from tests.polling import poll_until
-from tests.processes import PATIENCE, Crew
+from tests.factories import make_task, one, queue, rows, step, until
+from tests.processes import Crew
 
 EFFECT = "INSERT INTO public.effect (key, run_id) VALUES (%s, %s::uuid) RETURNING key"
 STEPS = [
     step("write", "sql.execute", with_={"sql": EFFECT, "params": ["${run.id}:write", "${run.id}"]}),
-    step("linger", "sql.query", with_={"sql": "SELECT pg_sleep(0.1), pg_sleep((SELECT pause FROM public.pace))::text"}),
+    step(
+        "linger",
+        "sql.query",
+        with_={"sql": "SELECT pg_sleep(0.1), pg_sleep((SELECT pause FROM public.pace))::text"},
+    ),
     step("last", "core.echo", with_={"wrote": "${steps.write.rows[0].key}"}),
 ]
 
 
 async def prepare_effects(conn: db.Connection, pause: float) -> None:
     """A table for side effects without a key that could hide a double one, and how long the second step takes."""
-    await conn.execute("CREATE TABLE public.effect (key text, run_id uuid, at timestamptz DEFAULT clock_timestamp())")
+    await conn.execute(
+        "CREATE TABLE public.effect (key text, run_id uuid, at timestamptz DEFAULT clock_timestamp())"
+    )
     await conn.execute("CREATE TABLE public.pace AS SELECT %s::float AS pause", [pause])
 
 
@@ -28,14 +31,14 @@ async def test_a_run_survives_the_kill_of_its_worker(conn: db.Connection, crew: 
     await prepare_effects(conn, 60)
     run_id = await queue(conn, await make_task(conn, steps=STEPS, output="${steps.last.wrote}"))
     first = await crew.worker()
-    await poll_until(lambda: one(conn, "SELECT count(*) FROM duework.checkpoint"), PATIENCE)
+    await until(conn, "SELECT FROM duework.checkpoint")
     await first.kill()
     await conn.execute("UPDATE public.pace SET pause = 0")
     await crew.scheduler()
     second = await crew.worker()
 
     final = "SELECT status, attempt, output, worker FROM duework.attempts WHERE run_id = %s AND final"
-    (ended,) = await poll_until(lambda: rows(conn, final, run_id), PATIENCE)
+    (ended,) = await until(conn, final, run_id)
     assert (ended["status"], ended["attempt"], ended["output"]) == ("succeeded", 2, f"{run_id}:write")
     assert ended["worker"] == second.events("worker.started")[0]["worker"]
 
@@ -58,10 +61,10 @@ async def test_many_runs_survive_many_kills(conn: db.Connection, crew: Crew) -> 
     for _ in range(3):
         victim = await crew.worker()
         before = await one(conn, "SELECT count(*) FROM public.effect")
-        await poll_until(lambda: more_effects(conn, before), PATIENCE)
+        await until(conn, "SELECT FROM public.effect HAVING count(*) >= %s + 3", before)
         await victim.kill()
     await crew.worker()
-    await poll_until(lambda: all_settled(conn), PATIENCE)
+    await until(conn, "SELECT WHERE NOT EXISTS (SELECT FROM duework.due_work)")
 
     ends = await rows(conn, "SELECT run_id, status FROM duework.task_run WHERE final")
     assert len(ends) == len(expected)
@@ -74,16 +77,6 @@ async def test_many_runs_survive_many_kills(conn: db.Connection, crew: Crew) -> 
     assert interrupted, "no kill hit a run: the test has shown nothing"
 
 
-async def more_effects(conn: db.Connection, before: int) -> bool:
-    found: int = await one(conn, "SELECT count(*) FROM public.effect")
-    return found >= before + 3
-
-
-async def all_settled(conn: db.Connection) -> bool:
-    left: int = await one(conn, "SELECT count(*) FROM duework.due_work")
-    return left == 0
-
-
 async def test_a_run_that_kills_its_workers_is_given_up(conn: db.Connection, crew: Crew) -> None:
     """Poison work is dead-lettered after its attempts and the crashes forgiven; its finished steps stay."""
     await prepare_effects(conn, 60)
@@ -91,12 +84,11 @@ async def test_a_run_that_kills_its_workers_is_given_up(conn: db.Connection, cre
     await crew.scheduler()
     for attempt in (1, 2, 3):
         victim = await crew.worker()
-        held = "SELECT count(*) FROM duework.due_work WHERE attempt = %s AND locked_until > now()"
-        await poll_until(lambda: one(conn, held, attempt), PATIENCE)  # noqa: B023  # awaited within the round
-        await poll_until(lambda: one(conn, "SELECT count(*) FROM duework.checkpoint"), PATIENCE)
-        victim.signal(signal.SIGKILL)
-        ended = "SELECT count(*) FROM duework.task_run WHERE attempt = %s"
-        await poll_until(lambda: one(conn, ended, attempt), PATIENCE)  # noqa: B023  # awaited within the round
+        held = "SELECT FROM duework.due_work WHERE attempt = %s AND locked_until > now()"
+        await until(conn, held, attempt)
+        await until(conn, "SELECT FROM duework.checkpoint")
+        await victim.kill()
+        await until(conn, "SELECT FROM duework.task_run WHERE attempt = %s", attempt)
     assert await one(conn, "SELECT status FROM duework.runs WHERE run_id = %s", run_id) == "dead"
     assert await one(conn, "SELECT count(*) FROM public.effect") == 1
     assert [s["step"] for s in await rows(conn, "SELECT step FROM duework.steps")] == ["write"]

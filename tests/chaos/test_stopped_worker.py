@@ -6,9 +6,8 @@ import signal
 from datetime import timedelta
 
 from engine import db
-from tests.factories import make_task, one, queue, rows, step
-from tests.polling import poll_until
-from tests.processes import PATIENCE, Crew
+from tests.factories import make_task, queue, rows, step, until
+from tests.processes import Crew
 
 PAUSE = "SELECT pg_sleep((SELECT pause FROM public.pace))::text"
 NOTE = "INSERT INTO public.effect (key) VALUES (%s) RETURNING key"
@@ -18,22 +17,23 @@ STEPS = [
 ]
 
 
-async def held_by(conn: db.Connection, attempt: int) -> list[db.Row]:
-    return await rows(conn, "SELECT locked_by FROM duework.due_work WHERE attempt = %s AND locked_by IS NOT NULL", attempt)
+HELD = "SELECT locked_by FROM duework.due_work WHERE attempt = %s AND locked_by IS NOT NULL"
 
 
-async def test_a_stopped_worker_loses_its_run_and_nothing_else_happens(conn: db.Connection, crew: Crew) -> None:
+async def test_a_stopped_worker_loses_its_run_and_nothing_else_happens(
+    conn: db.Connection, crew: Crew
+) -> None:
     """Stopped past its lease and continued, it finds its lease lost and ends the run locally; the heir settles."""
     await conn.execute("CREATE TABLE public.effect (key text)")
     await conn.execute("CREATE TABLE public.pace AS SELECT 3.0::float AS pause")
     run_id = await queue(conn, await make_task(conn, steps=STEPS, output="${run.attempt}"))
     first = await crew.worker()
-    (before,) = await poll_until(lambda: held_by(conn, 1), PATIENCE)
+    (before,) = await until(conn, HELD, 1)
     first.signal(signal.SIGSTOP)
 
     await crew.scheduler()
     await crew.worker()
-    (after,) = await poll_until(lambda: held_by(conn, 2), PATIENCE)
+    (after,) = await until(conn, HELD, 2)
     assert after["locked_by"] != before["locked_by"]
     # The heir still works on the run, and the query that the stopped worker waits for is long answered.
     first.signal(signal.SIGCONT)
@@ -41,7 +41,7 @@ async def test_a_stopped_worker_loses_its_run_and_nothing_else_happens(conn: db.
     assert lost["run_id"] == str(run_id)
 
     ended = "SELECT status, output, worker FROM duework.runs WHERE run_id = %s AND finished_at IS NOT NULL"
-    (run,) = await poll_until(lambda: rows(conn, ended, run_id), PATIENCE)
+    (run,) = await until(conn, ended, run_id)
     assert (run["status"], run["output"], run["worker"]) == ("succeeded", 2, after["locked_by"])
     attempts = await rows(conn, "SELECT status, final FROM duework.task_run ORDER BY attempt")
     assert [(a["status"], a["final"]) for a in attempts] == [("expired", False), ("succeeded", True)]
@@ -52,7 +52,7 @@ async def test_a_stopped_worker_loses_its_run_and_nothing_else_happens(conn: db.
     for member in crew.members[1:]:
         await member.kill()
     again = await queue(conn, await make_task(conn, "again", STEPS))
-    (run,) = await poll_until(lambda: rows(conn, ended, again), PATIENCE)
+    (run,) = await until(conn, ended, again)
     assert (run["status"], run["worker"]) == ("succeeded", before["locked_by"])
 
 
@@ -62,17 +62,14 @@ async def test_a_worker_cut_off_from_renewal_stops_by_itself(conn: db.Connection
     await conn.execute("CREATE TABLE public.pace AS SELECT 60.0::float AS pause")
     run_id = await queue(conn, await make_task(conn, steps=STEPS))
     worker = await crew.worker(lease_seconds=timedelta(seconds=3))
-    await poll_until(lambda: held_by(conn, 1), PATIENCE)
+    await until(conn, HELD, 1)
     asleep = "SELECT pid FROM pg_stat_activity WHERE query = %s AND state = 'active'"
-    await poll_until(lambda: rows(conn, asleep, PAUSE), PATIENCE)
+    await until(conn, asleep, PAUSE)
     # As if somebody else had taken and ended the run.
     await conn.execute("DELETE FROM duework.due_work WHERE id = %s", [run_id])
     await worker.logged("lease.lost")
-    await poll_until(lambda: nobody(conn, asleep), PATIENCE)
+    awake = "SELECT WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE query = %s AND state = 'active')"
+    await until(conn, awake, PAUSE)
     assert await rows(conn, "SELECT * FROM duework.task_run") == []
     assert await rows(conn, "SELECT * FROM duework.step_run") == []
     assert await rows(conn, "SELECT * FROM public.effect") == []
-
-
-async def nobody(conn: db.Connection, asleep: str) -> bool:
-    return not await rows(conn, asleep, PAUSE)

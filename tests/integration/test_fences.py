@@ -12,7 +12,19 @@ from engine import db
 from engine.db import Connection
 from engine.store import leases
 from engine.store.leases import Lease
-from tests.factories import dump, lease_one, make_task, one, queue, record, rows, run_row, step, step_row, waits
+from tests.factories import (
+    dump,
+    lease_one,
+    make_task,
+    one,
+    queue,
+    record,
+    rows,
+    run_row,
+    step,
+    step_row,
+    waits,
+)
 from tests.polling import poll_until
 
 TABLES = ("due_work", "task_run", "step_run", "checkpoint", "occurrence")
@@ -121,7 +133,9 @@ async def test_a_fence_that_was_never_given_settles_nothing(conn: Connection) ->
         await queue(conn, task)
     mine, other, third = await leases.lease(conn, "w1", 3, LONG)
     batch = [run_row(mine), run_row(other, fence=mine.fence), run_row(third, fence=third.fence + 1000)]
-    assert await leases.settle(conn, batch, [step_row(lease) for lease in (mine, other, third)]) == {mine.run_id}
+    assert await leases.settle(conn, batch, [step_row(lease) for lease in (mine, other, third)]) == {
+        mine.run_id
+    }
     assert {row["run_id"] for row in await rows(conn, "SELECT run_id FROM duework.task_run")} == {mine.run_id}
     assert {row["run_id"] for row in await rows(conn, "SELECT run_id FROM duework.step_run")} == {mine.run_id}
     assert await one(conn, "SELECT count(*) FROM duework.due_work WHERE locked_by = 'w1'") == 2
@@ -131,7 +145,10 @@ async def test_two_workers_settle_the_same_run_at_once(conn: Connection, databas
     """Of two settlements that race with the same fence, one wins and the other is told."""
     await queue(conn, await make_task(conn))
     lease = await lease_one(conn)
-    async with await db.connect(database_url, "first") as one_, await db.connect(database_url, "second") as two:
+    async with (
+        await db.connect(database_url, "first") as one_,
+        await db.connect(database_url, "second") as two,
+    ):
         async with one_.transaction():
             assert await leases.settle(one_, [run_row(lease)], []) == {lease.run_id}
             racing = asyncio.create_task(leases.settle(two, [run_row(lease)], []))
