@@ -263,7 +263,9 @@ def test_where_item_and_error_exist() -> None:
     assert problems_of(loop) == []
     assert problems_of(step(foreach=["${item}"]))[0].code == "unknown_root"
     assert problems_of(step(on_error={"value": "${error.code}"})) == []
-    failure = [{"id": "f", "uses": "x", "with": {"e": "${error.code}", "s": "${steps.one}", "t": "${status.f}"}}]
+    failure = [
+        {"id": "f", "uses": "x", "with": {"e": "${error.code}", "s": "${steps.one}", "t": "${status.f}"}}
+    ]
     assert problems_of(small(on_failure=failure)) == []
 
 
