@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
 
+from engine import db
+from engine.store import agents, audit
+from ops.cli.local import loaded
 from ops.cli.output import confirm, say
 from ops.cli.remote import Remote, path, remote
 from ops.cli.tasks import Yes
@@ -36,10 +40,31 @@ def token(
     api: Remote,
     agent: Agent,
     label: Annotated[str | None, typer.Option("--label", help="What it is for.")] = None,
+    direct: Annotated[
+        bool,
+        typer.Option("--direct", help="Write to the database itself, without a token: for the first one."),
+    ] = False,
 ) -> None:
-    """Give an agent a new token. It is shown now and never again; only its digest is stored."""
+    """Give an agent a new token. It is shown now and never again; only its digest is stored.
+
+    The first token of an installation is made with `duework agent token system-agent --direct`, by whoever may
+    write to the database.
+    """
     say("keep it now: it is not shown again")
-    api.show(api.post(path("agents", agent, "credentials"), {"label": label} if label else {}))
+    if direct:
+        api.show(asyncio.run(_made_directly(agent, label or "")))
+    else:
+        api.show(api.post(path("agents", agent, "credentials"), {"label": label} if label else {}))
+
+
+async def _made_directly(agent: str, label: str) -> dict[str, str]:
+    """A token made without the API, and the line in the audit log that says so."""
+    async with await db.connect(loaded().database_url, "cli") as conn, conn.transaction():
+        row = await agents.get(conn, agent)
+        made = await agents.add_token(conn, row["id"], label=label)
+        subject = f"agent:{row['id']}"
+        await audit.write(conn, "command-line", "agent.token_made", subject, name=row["name"], label=label)
+    return {"agent_id": str(row["id"]), "token": made, "token_type": "Bearer", "label": label}
 
 
 @remote

@@ -6,7 +6,6 @@ not expect does, because then the traceback is what the report needs.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -35,9 +34,6 @@ def run(argv: Sequence[str]) -> int:
         return exits.Exit.USAGE
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:  # `duework … | head`: nobody reads on; keep Python's last flush quiet too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.Exit.OK
     return answer if isinstance(answer, int) else exits.Exit.OK
 
 

@@ -60,6 +60,8 @@ class Stage:
             lines.append(f"psql    {self.psql()}")
         if self.development:
             lines.append(f"token   {DEVELOPMENT_TOKEN} (this host only)")
+        else:
+            lines.append("token   duework agent token system-agent --direct   makes the first one")
         if self.url != Settings().url:
             lines.append(f"command export DUEWORK_URL={self.url}")
         return lines

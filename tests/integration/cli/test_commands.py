@@ -213,6 +213,15 @@ def test_agents_are_made_given_tokens_and_lose_them(duework: Command) -> None:
     assert duework("task", "list", *token)[0] == 5
 
 
+def test_the_first_token_is_made_without_one(duework: Command) -> None:
+    """Who may write to the database needs no token to make the first; the audit log says who did."""
+    words = ("agent", "token", "system-agent", "--direct", "--query", "token")
+    code, out, err = duework(*words, "--token", "none")
+    assert code == 0, err
+    assert duework("agent", "list", "--token", out.strip())[0] == 0
+    assert duework("agent", "token", "nobody", "--direct")[0] == 4
+
+
 def test_tools_are_listed_and_shown(duework: Command) -> None:
     """The catalog as the server has it, aliases answered."""
     code, out, _ = duework("tool", "list", "-o", "name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ops import embedded
+from ops.cli.main import run
 from tests.integration.cli.conftest import gone, processes_of, spawn
 from tests.polling import poll_until
 
@@ -45,6 +47,18 @@ async def test_the_demo_tells_its_story_whatever_the_last_one_left(state: Path) 
         assert said in out, out
     assert "anna" + "@" not in out
     assert embedded.status(state / "demo") is None
+
+
+def test_two_demos_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second demo beside a running one is refused before it touches anything."""
+    monkeypatch.setenv("DUEWORK_STATE_DIR", str(tmp_path))
+    with (tmp_path / "demo.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run(["demo"]) == 6
+    assert "already running" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
 
 
 async def interrupted(state: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -72,3 +74,15 @@ def test_grid_clips_and_joins_lines() -> None:
 def test_parameters_are_json_or_text(pair: str, value: Any) -> None:
     """A value that is JSON keeps its type, everything else is text."""
     assert parameters([pair]) == {"n": value}
+
+
+def test_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal the states stand out; the words are the same."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    text = Output().text([{"task": "a", "status": "failed"}, {"task": "b", "status": "succeeded"}])
+    assert "\x1b[31mfailed" in text
+    assert "\x1b[32msucceeded" in text
