@@ -47,6 +47,8 @@ def demo(
 ) -> None:
     """Start everything, apply the example pipelines, let them run, and show their history in SQL."""
     settings = load(database_url=EMBEDDED, host="127.0.0.1")
+    if load().database_url != EMBEDDED:
+        say("the demo uses a database of its own; the one that DUEWORK_DATABASE_URL names is left alone")
     state = state_dir(settings) / "demo"
     began = time.monotonic()
     with _alone(state), dev.signals() as count:

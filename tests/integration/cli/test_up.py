@@ -30,11 +30,12 @@ async def test_a_killed_child_is_started_again(database_url: str, tmp_path: Path
 
 async def test_sigterm_drains_everything(database_url: str, tmp_path: Path) -> None:
     """All children end with it, and their logs are kept."""
-    async with started(database_url, tmp_path, "--workers", "2") as (process, _):
+    async with started(database_url, tmp_path, "--workers", "2", "-v") as (process, _):
         children = processes_of(process.pid)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 0
+        assert "\nworker-2  {" in err
         assert gone(children)
         logs = {path.name for path in (tmp_path / "logs").iterdir()}
         assert logs == {"api.log", "scheduler.log", "worker-1.log", "worker-2.log"}
