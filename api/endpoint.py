@@ -18,9 +18,9 @@ from starlette.responses import Response
 from api import auth, bodies, idempotency, parameters, problems
 from api.operations import Answer, Call, Handler, OpenHandler, Operation, Resources
 from api.rendering import to_json
-from engine import db
+from engine import db, telemetry
 from engine.db import Connection
-from engine.errors import GateBlocked
+from engine.errors import GateBlocked, StoreUnavailable
 from engine.store import verdicts
 from engine.store.agents import Agent
 
@@ -45,13 +45,17 @@ async def _serve(request: Request, operation: Operation) -> Response:
     data = await bodies.read(request, resources.settings.max_body_bytes)
     try:
         answer = await _transact(request, operation, resources, data)
+        if answer.follow is not None:
+            answer = await answer.follow()
+    except StoreUnavailable as error:
+        # What the driver says names hosts and users: that is for the log, not for whoever calls.
+        telemetry.logger("api").warning("database.unreachable", error=error.message)
+        raise StoreUnavailable("the database does not answer; try again") from error
     except psycopg.Error as error:
         meant = problems.of_database(error)
         if meant is None:
             raise
         raise meant from error
-    if answer.follow is not None:
-        answer = await answer.follow()
     body = b"" if answer.body is None else to_json(answer.body)
     media = "application/json" if body else None
     return Response(body, answer.status, dict(answer.headers), media)

@@ -181,7 +181,7 @@ _BODIES: dict[str, Schema] = {
         "topic",
         closed=True,
         topic=_TOPIC,
-        payload={"type": "object", "default": {}},
+        payload={"type": "object"},
         source_agent_id=_ID,
         id={"type": "string", "minLength": 1, "maxLength": 255, "description": "The same id is one event."},
     ),

@@ -48,7 +48,12 @@ def _seed_event(call: Call) -> dict[str, Any]:
             "only an admin may publish in another agent's name", details={"scope": "admin"}
         )
     source = f"agent:{named or call.agent.id}"
-    return {"topic": body["topic"], "payload": body["payload"], "source": source, "id": body.get("id")}
+    return {
+        "topic": body["topic"],
+        "payload": body.get("payload", {}),
+        "source": source,
+        "id": body.get("id"),
+    }
 
 
 def _cloud_event(body: dict[str, Any]) -> dict[str, Any]:

@@ -158,6 +158,6 @@ def _matches(ref: str | UUID) -> Any:
 
 
 async def _require_admin(conn: Connection) -> None:
-    admins = select(func.count().label("n")).where(agent.c.active, agent.c.scopes.any("admin"))
+    admins = select(func.count().label("n")).where(agent.c.active, agent.c.scopes.contains(["admin"]))
     if not (await db.select(conn, admins))[0]["n"]:
         raise Conflict("this would leave no active agent with the scope 'admin'; make another one first")
