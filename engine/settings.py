@@ -174,23 +174,11 @@ def load(
     return Settings(**values | {k: v for k, v in given.items() if v is not None})
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The variables that give a child process these settings; the inverse of `load`."""
-    defaults = Settings()
-    answer = {}
-    for spec in fields(Settings):
-        value = getattr(settings, spec.name)
-        if value == getattr(defaults, spec.name):
-            continue
-        if isinstance(value, timedelta):
-            value = value.total_seconds()
-        answer[variable(spec.name)] = str(value)
-    return answer
-
-
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
-    """The whole environment of a duework process that this one starts: ours, with the settings laid over it."""
-    return {**os.environ, **environment(settings), **extra}
+    """The whole environment of a duework process that this one starts: ours, with every setting laid over it."""
+    values = {variable(spec.name): getattr(settings, spec.name) for spec in fields(Settings)}
+    texts = {name: _text(value) for name, value in values.items() if value is not None}
+    return {**os.environ, **texts, **extra}
 
 
 def secret(name: str, settings: Settings) -> str | None:
@@ -212,6 +200,10 @@ def masked_url(url: str) -> str:
     """The URL without its password, for logs and messages."""
     password = urlsplit(url).password if "://" in url else None
     return url.replace(f":{password}@", ":***@") if password else url
+
+
+def _text(value: Any) -> str:
+    return str(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def _lookup(spec: Field[Any], source: Mapping[str, str]) -> tuple[str, str | None]:

@@ -34,6 +34,7 @@ async def serve(settings: Settings) -> None:
     config = WorkerConfig.of(settings)
     catalog = load_catalog(settings)
     metrics = Metrics()
+    reflex.scan("")  # compiles the patterns now, not within the first run
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
         toolbox = await stack.enter_async_context(open_toolbox(settings, pool))

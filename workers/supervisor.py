@@ -69,9 +69,10 @@ class Supervisor:
                 continue
 
     async def _child(self) -> int:
-        # Its own session, so that a Ctrl-C at the terminal reaches it once: through us.
+        # -P: a folder named `workers` where the user stands is not ours. Its own session, so that a Ctrl-C at the
+        # terminal reaches it once: through us.
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workers.main", env=self._environment, start_new_session=True
+            sys.executable, "-P", "-m", "workers.main", env=self._environment, start_new_session=True
         )
         self._log.info("process.started", pid=child.pid)
         self._children.add(child)

@@ -73,18 +73,9 @@ class Stage:
         return f'PGPASSWORD="$(cat {self.state}/password)" psql {where}'
 
     def _environment(self) -> dict[str, str]:
-        """Flags are named even where they equal a default, which the environment around us may contradict."""
-        settings = self.settings
-        extra = {
-            "DUEWORK_DATABASE_URL": settings.database_url,
-            "DUEWORK_ENVIRONMENT": settings.environment,
-            "DUEWORK_HOST": settings.host,
-            "DUEWORK_PORT": str(settings.port),
-            "DUEWORK_URL": settings.url,
-        }
         if self.development:
-            extra["DUEWORK_SECRET_DUEWORK_TOKEN"] = DEVELOPMENT_TOKEN
-        return child_environment(settings, **extra)
+            return child_environment(self.settings, DUEWORK_SECRET_DUEWORK_TOKEN=DEVELOPMENT_TOKEN)
+        return child_environment(self.settings)
 
 
 @contextmanager
