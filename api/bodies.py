@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from starlette.requests import Request
 
@@ -12,6 +13,7 @@ from engine.contract import Contract
 from engine.errors import Malformed, Problem, ValidationFailed
 from engine.pipeline import Document, load_documents
 from engine.pipeline.shape import unstorable
+from engine.schedule.moments import in_years
 
 JSON = ("application/json", "application/merge-patch+json", "application/cloudevents+json")
 YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
@@ -65,6 +67,17 @@ def value(found: Sequence[Document], contract: Contract, *, required: bool) -> o
     if problems:
         raise invalid("the body is not valid", [_located(problem, found[0]) for problem in problems])
     return contract.with_defaults(body)
+
+
+def moment(text: str, pointer: str) -> datetime:
+    """The instant that RFC 3339 text names. Raises ValidationFailed for leap seconds and years out of reach."""
+    try:
+        found = datetime.fromisoformat(text.upper())
+    except ValueError:
+        problem = Problem("wrong_form", "is no instant of the calendar", pointer)
+        raise invalid("the body is not valid", [problem]) from None
+    in_years(found, pointer)
+    return found
 
 
 def invalid(what: str, problems: Sequence[Problem]) -> ValidationFailed:

@@ -1,11 +1,12 @@
 """Definitions to tasks: create, change, apply. Every route that stores a definition ends here.
 
 `admission` has said yes before anything is written; here names are given, owners respected, and each change is
-in the audit log, all in the caller's one transaction.
+in the audit log, all in the caller's one transaction. Admission works in a thread: a large document takes a while.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import unicodedata
@@ -32,14 +33,14 @@ MOST = 10_000
 
 async def create(call: Call, document: Document) -> tuple[Row, Admitted]:
     """A new task, named by its definition or after its title. Raises Conflict when the name is taken."""
-    admitted = admit(call.resources, document, call.agent)
+    admitted = await asyncio.to_thread(admit, call.resources, document, call.agent)
     name = admitted.definition.name or await _free_name(call, slug(admitted.definition.title))
     return await _create(call, admitted, name, None), admitted
 
 
 async def change(call: Call, current: Row, document: Document) -> tuple[Row, Admitted]:
     """A new version of a task that is locked; nothing is written when it says the same. Its name stays."""
-    admitted = admit(call.resources, document, call.agent)
+    admitted = await asyncio.to_thread(admit, call.resources, document, call.agent)
     if admitted.definition.name not in (None, current["name"]):
         detail = "the name is the task's identity and cannot be changed; make a new task"
         raise ValidationFailed(detail, errors=[Problem("name_changed", detail, "/name")])
@@ -57,7 +58,7 @@ async def apply(call: Call, set_name: str | None, *, prune: bool) -> list[dict[s
     """
     if prune and set_name is None:
         raise ValidationFailed("prune needs a set: without one, every task would be a candidate")
-    admitted = admit_all(call.resources, _separate(call.documents), call.agent)
+    admitted = await asyncio.to_thread(admit_all, call.resources, _separate(call.documents), call.agent)
     names = _names(admitted)
     now = await db.clock(call.conn)
     results: dict[str, dict[str, Any]] = {}

@@ -75,6 +75,7 @@ async def _transact(request: Request, operation: Operation, resources: Resources
                 raise psycopg.Rollback
     except GateBlocked as refused:
         # The work is rolled back with its transaction; that it was refused is kept in one of its own.
+        telemetry.logger("api").info("gate.blocked", surface=operation.label, reason=refused.message)
         async with db.transaction(resources.pool) as conn:
             await verdicts.refuse(conn, operation.label, refused, agent.id if agent else None)
         raise

@@ -187,7 +187,7 @@ def _operation_lines(operation: Operation) -> Sequence[str]:
     answers = ", ".join(f"{status} {name or ''}".strip() for status, name in operation.answers.items())
     errors = ", ".join(map(str, statuses(operation)))
     words = (operation.handler.__doc__ or "").strip()
-    lines = [f"### `{operation.label}`", "", f"{operation.summary}. {words}{_needs(operation)}", ""]
+    lines = [f"### `{operation.label}`", "", f"{words}{_needs(operation)}", ""]
     if operation.body:
         needed = "" if operation.body_required else ", may be left out"
         lines.append(f"- body: {operation.body}{needed}")

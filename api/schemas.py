@@ -32,7 +32,7 @@ def bundle(name: str) -> Schema:
         each = waiting.pop()
         if each not in needed:
             needed[each] = known[each]
-            waiting += _references(known[each])
+            waiting += references(known[each])
     return {"components": {"schemas": needed}, **ref(name)}
 
 
@@ -43,7 +43,8 @@ def components() -> Mapping[str, Schema]:
     return {name: _embedded(name, file) for name, file in documents.items()} | _BODIES | _ANSWERS
 
 
-def _references(node: Any) -> Iterator[str]:
+def references(node: Any) -> Iterator[str]:
+    """The names of the schemas that a schema refers to."""
     for target in _targets(node):
         yield target.removeprefix(HERE).partition("/")[0]
 

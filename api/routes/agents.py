@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from api import presentation
-from api.bodies import invalid
+from api.bodies import invalid, moment
 from api.operations import Answer, Call, Operation
 from engine import db
 from engine.db import Row
@@ -99,7 +99,7 @@ def _check_scopes(scopes: list[str]) -> None:
 def _expiry(text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
-    expires = datetime.fromisoformat(text)
+    expires = moment(text, "/expires_at")
     if expires <= now:
         raise invalid("the token is not valid", [Problem("in_the_past", "expires_at is past", "/expires_at")])
     return expires

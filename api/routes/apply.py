@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from api import definitions
+from api.bodies import moment
 from api.operations import DRY_RUN, Answer, Call, Operation, Parameter
 from engine import db
 from engine.errors import Malformed, Problem, ValidationFailed
@@ -31,7 +31,7 @@ async def apply(call: Call) -> Answer:
 async def preview(call: Call) -> Answer:
     """What a schedule means, and its next instants."""
     now = await db.clock(call.conn)
-    after = datetime.fromisoformat(call.body["after"]) if "after" in call.body else now
+    after = moment(call.body["after"], "/after") if "after" in call.body else now
     try:
         spec = parse_definition(_document(call.body)).schedule
     except ValidationFailed as error:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from api import cursors, definitions, gate, presentation
 from api.admission import Admitted
-from api.bodies import invalid
+from api.bodies import invalid, moment
 from api.operations import CURSOR, DRY_RUN, LIMIT, OFFSET, Answer, Call, Operation, Parameter
 from api.rendering import entity_tag, expected_version, instant, tag_listed
 from api.waiting import finished, preference
@@ -176,7 +176,7 @@ def _reason(call: Call) -> str | None:
 def _until(call: Call, now: datetime) -> datetime:
     if "delay_seconds" in call.body:
         return now + timedelta(seconds=call.body["delay_seconds"])
-    return datetime.fromisoformat(call.body["until"])
+    return moment(call.body["until"], "/until")
 
 
 async def _params(call: Call, row: Row) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -130,6 +131,20 @@ async def test_a_key_applies_once(api: httpx2.AsyncClient) -> None:
         == outcome(first)
         == {"job": "created"}
     )
+
+
+async def test_overlapping_applies_wait_for_each_other(api: httpx2.AsyncClient, conn: Connection) -> None:
+    """In opposite orders and at the same moment: no deadlock, and each change is a version of its own."""
+    names = [f"job-{number}" for number in range(6)]
+    await api.post("/apply", json=[pipeline(name) for name in names])
+
+    async def change(order: list[str], priority: int) -> httpx2.Response:
+        return await api.post("/apply", json=[pipeline(name, priority=priority) for name in order])
+
+    answers = await asyncio.gather(change(names, 1), change(names[::-1], 2), change(names, 3))
+    assert [each.status_code for each in answers] == [200, 200, 200]
+    assert await one(conn, "SELECT array_agg(DISTINCT version) FROM duework.task") == [4]
+    assert await one(conn, "SELECT count(DISTINCT priority) FROM duework.task") == 1
 
 
 async def test_warnings_come_with_the_result(api: httpx2.AsyncClient) -> None:

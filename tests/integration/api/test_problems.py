@@ -9,6 +9,9 @@ import pytest
 from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
+from api import schemas
+from api.operations import Operation
+from api.routes import operations
 from engine.store import tasks
 from tests.integration.api.clients import SYSTEM, client, pipeline
 
@@ -112,6 +115,69 @@ async def test_an_instant_needs_an_offset(api: httpx2.AsyncClient) -> None:
     problem(await api.get("/runs?since=2026-01-01T00:00:00"), 400, "malformed")
     assert (await api.get("/runs?since=2026-01-01T00:00:00+02:00")).status_code == 200
     problem(await api.get("/runs?since=yesterday"), 400, "malformed")
+
+
+NASTY: list[Any] = [
+    None, 0, -1, 10**30, 1.5, True, "", "x" * 3000, "\u0000", "\u202e", "${params.x}", "'; DROP TABLE x; --", [], [[]],
+    {}, {"": ""}, {"a": {"b": {"c": [1, {"d": None}]}}}, "2016-12-31T23:59:60Z", "9999-12-31T23:59:59.999999999z",
+    "0001-01-01t00:00:00+14:00",
+]  # fmt: skip
+BODIES = [each for each in operations() if each.body]
+
+
+def members_of(operation: Operation) -> list[str]:
+    """The member names of an operation's body, as its schema has them."""
+    schema = schemas.components()[str(operation.body)]
+    forms = [schema, *(schemas.components()[name] for name in schemas.references(schema))]
+    return sorted({name for form in forms for name in form.get("properties", {})}) or ["anything"]
+
+
+@pytest.mark.parametrize("operation", BODIES, ids=lambda each: each.label)
+async def test_no_body_breaks_an_operation(api: httpx2.AsyncClient, operation: Operation) -> None:
+    """Every member of every body with every strange value, and strange values as the body: never a 500."""
+    await api.post("/tasks", json=pipeline("x", schedule={"every": "1h"}))
+    path = operation.path.replace("/agents/{id}", "/agents/system-agent").replace("{id}", "x")
+    valid = {
+        "name": "n",
+        "topic": "t",
+        "text": "t",
+        "scopes": ["admin"],
+        "delay_seconds": 5,
+        "schedule_kind": "manual",
+    }
+    names = members_of(operation)
+    if operation.definitions and operation.label != "POST /tasks":
+        names = []  # all definitions take the same way in
+    around = {name: value for name, value in valid.items() if name in names}
+    bodies = [*NASTY, *({**around, name: value} for name in names for value in NASTY)]
+    for body in bodies:
+        response = await api.request(operation.method, path, json=body)
+        assert response.status_code < 500, (body, response.text)
+        if operation.label == "PATCH /agents/{id}" and response.status_code == 200:
+            await api.patch(path, json={"name": "system-agent", "active": True})
+
+
+async def test_no_query_breaks_an_operation(api: httpx2.AsyncClient) -> None:
+    """Every query parameter with every strange text: never a 500."""
+    await api.post("/tasks", json=pipeline("x", schedule={"every": "1h"}))
+    texts = [*map(str, NASTY), "-0", "٣", "1e3", "a=b=c", "%", "\x7f"]
+    for operation in (each for each in operations() if each.method == "GET" and not each.open):
+        path = operation.path.replace("{id}", "x").replace("{address}", "core.echo")
+        for name in [each.name for each in operation.query] or ["any"]:
+            for text in texts:
+                response = await api.get(path, params={name: text})
+                assert response.status_code < 500, (path, name, text, response.text)
+
+
+async def test_a_number_without_end_is_refused(api: httpx2.AsyncClient) -> None:
+    """Thousands of digits are a 400 or 422, not a defect."""
+    for body in (
+        b'{"topic": "a", "payload": {"n": %s}}' % (b"9" * 6000),
+        b'{"params": {"n": -%s}}' % (b"1" * 5000),
+    ):
+        for path in ("/events", "/tasks/x/run_now"):
+            response = await api.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert response.status_code in (400, 404, 422), response.text
 
 
 async def test_a_request_keeps_its_id(api: httpx2.AsyncClient) -> None:

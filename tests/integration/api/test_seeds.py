@@ -66,6 +66,8 @@ async def test_health_ready_and_root_of_the_second_seed(app: Starlette) -> None:
         assert {"database", "reflex_layer"} <= set(ready["checks"])
         links = (await api.get("/")).json()
         assert {"service", "version", "docs", "health", "ready", "metrics"} <= set(links)
+        below = await api.get("/v1")
+        assert below.json()["health"] == "/v1/health"
         for name in ("docs", "health", "metrics", "openapi"):
             assert (await api.get(links[name])).status_code == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,6 +83,12 @@ async def test_what_cannot_work_is_refused(
     assert response.status_code == 422, response.text
     assert code is None or code in [each["code"] for each in response.json()["errors"]]
     assert (await api.get("/tasks")).json()["items"] == []
+
+
+async def test_a_name_is_taken_once_also_at_once(api: httpx2.AsyncClient) -> None:
+    """Five callers at the same moment: one task, and four conflicts."""
+    answers = await asyncio.gather(*(api.post("/tasks", json=pipeline("report")) for _ in range(5)))
+    assert sorted(each.status_code for each in answers) == [201, 409, 409, 409, 409]
 
 
 async def test_a_dry_run_changes_nothing(api: httpx2.AsyncClient) -> None:
