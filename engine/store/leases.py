@@ -53,6 +53,7 @@ async def lease(
     """Take up to `limit` due runs for `worker`, in order of priority and age."""
     values = {"worker": worker, "limit": limit, "lease": duration, "now": now}
     rows = await _moving(conn, "lease_due_work", values)
+    rows.sort(key=lambda row: (row["priority"], row["run_at"]))  # an UPDATE returns them as it comes to them
     return [Lease(**{name: row[name] for name in Lease.__slots__}) for row in rows]
 
 
@@ -133,15 +134,15 @@ async def expire(conn: Connection, *, limit: int = 1000, now: datetime | None = 
 
 async def withdraw(conn: Connection, task_id: UUID, *, now: datetime | None = None) -> int:
     """Take back a task's unstarted future rows and their occurrences; how many there were."""
-    return len(await db.fetch(conn, "withdraw_due_work", {"task_id": task_id, "now": now}))
+    return len(await _moving(conn, "withdraw_due_work", {"task_id": task_id, "now": now}))
 
 
 async def cancel(conn: Connection, run_id: UUID, reason: str, *, now: datetime | None = None) -> str | None:
     """'canceled' when the run ended here, 'canceling' when its worker was told, None when it is not live."""
-    row = await db.fetch_one(conn, "cancel_run", {"run_id": run_id, "reason": reason, "now": now})
-    if row is None:
+    found = await _moving(conn, "cancel_run", {"run_id": run_id, "reason": reason, "now": now})
+    if not found:
         return None
-    if row["leased"]:
+    if found[0]["leased"]:
         await db.fetch(conn, "notify_cancel", {"run_id": run_id})
         return "canceling"
     await archive_checkpoints(conn, [run_id])

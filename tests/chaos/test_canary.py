@@ -176,7 +176,7 @@ async def run_all(conn: Connection, web: Web) -> None:
         conn, "waiting", [step("a", with_={"e": "${event}"})], schedule={"event": {"topic": "canary"}}
     )
     tasks = mail_tasks(web.url) | secret_tasks(web.url)
-    tail = {"on_failure": [step("tell", with_={"error": "${error}"})], "retry": TWICE}
+    tail: dict[str, Any] = {"on_failure": [step("tell", with_={"error": "${error}"})], "retry": TWICE}
     expected = set()
     for name, steps in tasks.items():
         made = await make_task(conn, name, steps, **tail)
