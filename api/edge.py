@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from engine import telemetry
+from engine import reflex, telemetry
 from engine.errors import Malformed
 from engine.metrics import Metrics
 
@@ -108,7 +108,8 @@ def _entered(scope: Scope) -> Scope:
         root, inner = root + PREFIX, inner[len(PREFIX) :]
     inner = inner.rstrip("/") or "/"
     given = Headers(scope=scope).get(REQUEST_ID, "")
-    request_id = given if _ACCEPTED_ID.fullmatch(given) else f"req-{secrets.token_hex(8)}"
+    kept = _ACCEPTED_ID.fullmatch(given) and reflex.mask(given) == given  # it is logged and stored as it is
+    request_id = given if kept else f"req-{secrets.token_hex(8)}"
     state: dict[str, Any] = {**scope.get("state", {}), "request_id": request_id}
     return {**scope, "root_path": root, "path": root + inner, "state": state}
 

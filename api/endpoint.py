@@ -9,6 +9,7 @@ for somebody who may not call.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import psycopg
@@ -92,23 +93,22 @@ async def _answer(
         known = await idempotency.recall(conn, agent, key, digest)
         if known is not None:
             return known
-    call = await _call(request, operation, Call(request, resources, conn, agent, query), data)
+    call = await _with_body(Call(request, resources, conn, agent, query), operation, data)
     answer = await cast(Handler, operation.handler)(call)
     if key is not None and answer.commit:
         await idempotency.remember(conn, agent, key, digest, answer)
     return answer
 
 
-async def _call(request: Request, operation: Operation, call: Call, data: bytes) -> Call:
+async def _with_body(call: Call, operation: Operation, data: bytes) -> Call:
     """The call with its body, checked against the schema that OpenAPI publishes."""
     if not (operation.definitions or operation.body):
         return call
-    found = await bodies.documents(data, request.headers.get("content-type"))
+    found = await bodies.documents(data, call.request.headers.get("content-type"))
     if operation.definitions:
-        return Call(call.request, call.resources, call.conn, call.agent, call.query, {}, found)
+        return replace(call, documents=found)
     contract = call.resources.contracts[str(operation.body)]
-    body = bodies.value(found, contract, required=operation.body_required)
-    return Call(call.request, call.resources, call.conn, call.agent, call.query, body)
+    return replace(call, body=bodies.value(found, contract, required=operation.body_required))
 
 
 def _negotiate(request: Request, operation: Operation) -> None:

@@ -31,6 +31,11 @@ def key_of(request: Request) -> str | None:
     return key
 
 
+def stored(key: str) -> str:
+    """What the table knows a key by: it is the client's free text, and may hold anything."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
 def digest(request: Request, data: bytes) -> bytes:
     """What must be the same when a key comes again: method, path, query and body."""
     head = f"{request.method} {request.scope['path']}?{request.url.query}\n".encode()
@@ -42,7 +47,7 @@ async def recall(conn: Connection, agent: Agent, key: str, request: bytes) -> An
 
     Raises Conflict while another request with the key is under way, ValidationFailed when it had other content.
     """
-    row = await db.fetch_one(conn, "find_key", {"agent_id": agent.id, "key": key})
+    row = await db.fetch_one(conn, "find_key", {"agent_id": agent.id, "key": stored(key)})
     assert row is not None, "the query always has one row"
     if not row["mine"]:
         raise Conflict(f"a request with this {HEADER} is still under way", retry_after=timedelta(seconds=1))
@@ -58,7 +63,7 @@ async def remember(conn: Connection, agent: Agent, key: str, request: bytes, ans
     body: Any = json.loads(to_json(answer.body))
     values = {
         "agent_id": agent.id,
-        "key": key,
+        "key": stored(key),
         "request": request,
         "status": answer.status,
         "headers": Jsonb(dict(answer.headers)),

@@ -8,7 +8,7 @@ from typing import Any
 from api import presentation
 from api.bodies import invalid, moment
 from api.operations import Answer, Call, Operation
-from engine import db
+from engine import db, reflex
 from engine.db import Row
 from engine.errors import Problem
 from engine.store import agents
@@ -58,7 +58,7 @@ async def add_credentials(call: Call) -> Answer:
     """Make a token; it is shown here and never again."""
     row = await agents.get(call.conn, call.path["id"])
     expires = _expiry(call.body.get("expires_at"), await db.clock(call.conn))
-    label = call.body.get("label", "")
+    label = reflex.mask(call.body.get("label", ""))
     token = await agents.add_token(call.conn, row["id"], label=label, expires_at=expires)
     await call.audit("agent.token_made", f"agent:{row['id']}", name=row["name"], label=label)
     body = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from api import cursors, gate, presentation
 from api.operations import CURSOR, LIMIT, Answer, Call, Operation, Parameter
 from engine.errors import AuthorizationFailed
+from engine.reflex import Policy
 from engine.store import events
 from engine.store.events import Event
 
@@ -16,7 +18,10 @@ from engine.store.events import Event
 async def publish(call: Call) -> Answer:
     """Accept an event, in the seed's shape or as a CloudEvent, and queue the tasks that wait for it."""
     given = _cloud_event(call.body) if "specversion" in call.body else _seed_event(call)
-    payload = gate.admit(call.resources, given["payload"], gate.floor(call.resources.settings), "the event")
+    floor = gate.floor(call.resources.settings)
+    names = {name: given[name] for name in ("topic", "source", "id")}
+    gate.admit(call.resources, names, _for_names(floor), "the event's names")
+    payload = gate.admit(call.resources, given["payload"], floor, "the event")
     event = Event(given["topic"], payload, given["source"], given["id"], call.agent.id)
     answer = presentation.triggered(await events.publish(call.conn, event))
     if not answer["duplicate"]:
@@ -38,6 +43,11 @@ async def listing(call: Call) -> Answer:
 async def topics(call: Call) -> Answer:
     """The topics seen so far, the most frequent first."""
     return Answer({"items": await events.topics(call.conn)})
+
+
+def _for_names(floor: Policy) -> Policy:
+    """What identifies an event cannot be redacted: two events would become one."""
+    return replace(floor, pii="block") if floor.pii == "redact" else floor
 
 
 def _seed_event(call: Call) -> dict[str, Any]:

@@ -37,9 +37,10 @@ async def test_an_agent_with_a_token_may_what_its_scopes_say(app: Starlette, api
 async def test_only_a_digest_of_a_token_is_kept(api: httpx2.AsyncClient, conn: Connection) -> None:
     """The token stands in no table."""
     await api.post("/agents", json={"name": "a"})
-    token = (await api.post("/agents/a/credentials")).json()["token"]
+    token = (await api.post("/agents/a/credentials", json={"label": "of ada@example.com"})).json()["token"]
     rows = await one(conn, "SELECT string_agg(t::text, ' ') FROM duework.agent_token t")
     assert token not in rows
+    assert "of [EMAIL]" in rows
     assert await one(conn, "SELECT count(*) FROM duework.idempotency_key") == 0
 
 

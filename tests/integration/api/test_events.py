@@ -63,6 +63,13 @@ async def test_an_events_payload_passes_the_gate(api: httpx2.AsyncClient, conn: 
     assert (refused.status_code, refused.json()["code"]) == (400, "gate_blocked")
     assert "system prompt" not in refused.text
     assert await one(conn, "SELECT count(*) FROM duework.event") == 1
+    for name, text in (
+        ("source", "mailto:ada@example.com"),
+        ("id", "ada@example.com"),
+        ("type", "123-45-6789"),
+    ):
+        assert (await api.post("/events", json=CLOUD | {name: text})).status_code == 400
+    assert await one(conn, "SELECT count(*) FROM duework.event") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.idempotency import stored
 from engine import db
 from engine.db import Connection
 from engine.store import leases
@@ -137,7 +138,7 @@ async def test_a_key_under_way_is_a_conflict(
 ) -> None:
     """While another transaction works under the key: 409 with Retry-After. After a crash the key is free."""
     await api.post("/tasks", json=pipeline())
-    key = {"agent_id": "00000000-0000-0000-0000-000000000001", "key": "k-2"}
+    key = {"agent_id": "00000000-0000-0000-0000-000000000001", "key": stored("k-2")}
     async with await db.connect(database_url, "other") as other, other.transaction(force_rollback=True):
         await db.fetch_one(other, "find_key", key)
         response = await api.post("/tasks/job/run_now", headers={"Idempotency-Key": "k-2"})
