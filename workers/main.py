@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -50,9 +51,7 @@ async def serve(settings: Settings) -> None:
             tasks = [asyncio.create_task(service.run(), name=service.name) for service in services]
             await ending.begun.wait()
             await coordinator.drain()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _ended(tasks)
         await heartbeat.forget()
         log.info("worker.stopped", worker=config.process.id)
 
@@ -70,6 +69,15 @@ class Ending:
         if self._calls > 1:
             os._exit(130)
         self.begun.set()
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a pool that hands out a connection at that moment swallows a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
 
 
 def _services(
