@@ -5,7 +5,7 @@ All values are frozen; a worker caches plans by (task, version) and persists out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from engine import reflex
-from engine.errors import Problem, ValidationFailed
+from engine.errors import ValidationFailed
 from engine.pipeline import Definition, Step
 from engine.reflex import Policy
 from engine.tools.registry import Catalog, ToolEntry
@@ -135,32 +135,3 @@ def _ordered(definition: Definition) -> list[Step]:
         order.extend(by_id[name] for name in ready)
         sorter.done(*ready)
     return order
-
-
-def not_yet(definition: Definition) -> list[Problem]:
-    """What the format can say and this version does not do: refused, because silence would be a promise."""
-    return [
-        Problem(
-            "not_available",
-            f"{pointer.rsplit('/', 1)[-1]} is not executed by this version; take it out",
-            pointer,
-        )
-        for pointer in _unavailable(definition)
-    ]
-
-
-def _unavailable(definition: Definition) -> Iterator[str]:
-    if definition.schedule.kind == "condition":
-        yield "/schedule/condition"
-    given = {
-        "/concurrency": definition.concurrency is not None
-        and definition.concurrency.get("on_conflict") != "allow",
-        "/budget": bool(definition.budget),
-        "/pause_after_failures": definition.pause_after_failures is not None,
-        "/dedupe_key": definition.dedupe_key is not None,
-    }
-    yield from (pointer for pointer, used in given.items() if used)
-    for room, steps in (("steps", definition.steps), ("on_failure", definition.on_failure)):
-        yield from (
-            f"/{room}/{number}/foreach" for number, step in enumerate(steps) if step.foreach is not None
-        )

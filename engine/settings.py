@@ -125,7 +125,6 @@ class Settings:
     secrets_dir: Path | None = setting(
         None, "Folder in which each file is one secret, as Docker and Kubernetes mount them."
     )
-    file_root: Path | None = setting(None, "Folder below which `file.write` may write; unset forbids it.")
     reflex_pii: str = setting(
         "redact",
         "Operator's floor for PII: a looser policy needs the scope `reflex:loosen`.",

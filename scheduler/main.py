@@ -41,7 +41,7 @@ async def serve(settings: Settings) -> None:
                 lambda: rotation.rotate(pool, settings.rotation_interval),
                 timedelta(seconds=5),
             ),
-            ("scheduler.retention", lambda: retention.maintain(pool), MAINTAIN_EVERY),
+            ("scheduler.retention", lambda: retention.maintain(pool, settings.retention), MAINTAIN_EVERY),
         ]
         under_way: set[asyncio.Task[bool]] = set()
         for name, round_, every in rounds:

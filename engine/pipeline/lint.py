@@ -13,6 +13,7 @@ from engine.contract import compile_schema
 from engine.contract.wording import closest
 from engine.errors import Problem, ValidationFailed
 from engine.expressions import Expression
+from engine.pipeline.availability import unavailable
 from engine.pipeline.definition import Definition, Step
 from engine.pipeline.documents import Document
 from engine.pipeline.reading import Reading, at_pointer
@@ -37,13 +38,16 @@ Place = tuple[str, Expression]
 
 def is_error(problem: Problem) -> bool:
     """Whether a finding of `lint` must be mended before the definition can be used."""
-    return problem.code in ("unknown_tool", "unknown_step", "unknown_root")
+    return problem.code in ("unknown_tool", "unknown_step", "unknown_root", "not_available")
 
 
 def lint(definition: Definition, catalog: Catalog, document: Document | None = None) -> list[Problem]:
     """Findings about `definition`, in the order of the document; lines and columns if it is handed in too."""
     place_of = place_in_seed if definition.source_format == "seed" else str
     reading = Reading(document or Document(definition.document), definition.document, place_of)
+    for pointer in unavailable(definition):
+        name = pointer.rsplit("/", 1)[-1]
+        reading.report("not_available", f"this version does not execute {name}; take it out", pointer)
     _lint_schedule(reading, definition)
     _lint_tools(reading, definition, catalog)
     _lint_names(reading, definition)
@@ -54,8 +58,8 @@ def lint(definition: Definition, catalog: Catalog, document: Document | None = N
 
 
 def find_tool(catalog: Catalog, uses: str) -> ToolEntry | None:
-    """The entry that a step's `uses` names: that version, or the address whatever its version."""
-    return catalog.get(uses) or catalog.get(uses.partition("@")[0])
+    """The entry that a step's `uses` names, its version included; None when there is none."""
+    return catalog.get(uses)
 
 
 def expressions_of(definition: Definition) -> Iterator[Place]:

@@ -17,19 +17,22 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from engine.errors import InputInvalid, OutputInvalid, ToolRejected, ToolUnavailable
+from engine.errors import InputInvalid, OutputInvalid, ToolRejected, ToolTimeout, ToolUnavailable
 from engine.tools.calls import Arguments, Call
 from engine.tools.registry import ToolEntry
 
 MAX_RESPONSE = 4 * 1024 * 1024
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
+"""Headers that say how the request is cut into bytes; the client writes them, whatever the caller says."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
 
 
 class HttpTools:
     """One pooled client per process. `allowed` are hosts whose private addresses may be reached."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        self.allowed = frozenset(allowed)
+        self.allowed = frozenset(host.lower() for host in allowed)
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             trust_env=False,
@@ -70,27 +73,25 @@ class HttpTools:
         self, method: str, url: str, arguments: Mapping[str, Any], call: Call, allowed: frozenset[str]
     ) -> httpx2.Response:
         target, host = await _checked(url, allowed)
-        headers = {
-            "user-agent": "duework",
-            **arguments.get("headers", {}),
-            "host": host,
-            "idempotency-key": call.idempotency_key,
-            "duework-fence": str(call.fence),
-            "duework-run": str(call.run_id),
-        }
         content = arguments.get("body")
-        request = self._client.build_request(
-            method,
-            target,
-            headers=headers,
-            params=arguments.get("params"),
-            json=arguments.get("json"),
-            content=content.encode() if content is not None else None,
-            extensions={"sni_hostname": urlsplit(url).hostname or ""},
-            timeout=call.timeout.total_seconds(),
-        )
         try:
+            request = self._client.build_request(
+                method,
+                target,
+                headers=_headers(arguments.get("headers", {}), host, call),
+                params=arguments.get("params"),
+                json=arguments.get("json"),
+                content=content.encode() if content is not None else None,
+                extensions={"sni_hostname": urlsplit(url).hostname or ""},
+                timeout=call.timeout.total_seconds(),
+            )
             return await self._read(request)
+        except (httpx2.InvalidURL, httpx2.LocalProtocolError, UnicodeError) as error:
+            raise InputInvalid(f"{method} {_shown(url)} cannot be asked like this: {error}") from error
+        except httpx2.DecodingError as error:
+            raise OutputInvalid(f"{method} {_shown(url)}: the answer cannot be decoded: {error}") from error
+        except httpx2.TimeoutException as error:
+            raise ToolTimeout(f"{method} {_shown(url)} did not answer within {call.timeout}") from error
         except httpx2.TransportError as error:
             raise ToolUnavailable(f"{method} {_shown(url)}: {type(error).__name__}: {error}") from error
 
@@ -110,22 +111,43 @@ class HttpTools:
         return httpx2.Response(response.status_code, headers=headers, content=b"".join(chunks))
 
 
+def _headers(given: Mapping[str, str], host: str, call: Call) -> dict[str, str]:
+    """The caller's headers, and ours over them: names are compared without case, and each is sent once."""
+    named = {name.lower(): value for name, value in given.items() if name.lower() not in _FRAMING}
+    return {
+        "user-agent": "duework",
+        **named,
+        "host": host,
+        "idempotency-key": call.idempotency_key,
+        "duework-fence": str(call.fence),
+        "duework-run": str(call.run_id),
+    }
+
+
 async def _checked(url: str, allowed: frozenset[str]) -> tuple[str, str]:
     """The URL with its host replaced by a checked address, and the Host header's value."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        given, host = parts.port, (parts.hostname or "").encode("idna").decode()
+    except ValueError as error:  # a port out of range, a bracket left open, a label that is empty or too long
+        raise InputInvalid(f"{_shown(url)} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not host:
         raise InputInvalid(f"{_shown(url)} is not an http or https URL")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise InputInvalid("credentials belong into the headers as ${secrets.NAME}, not into the URL")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = await _resolve(parts.hostname, port)
-    if parts.hostname not in allowed and not _public(address):
+    port = given or (443 if parts.scheme == "https" else 80)
+    address = await _resolve(host, port)
+    if host not in allowed and not _public(address):
         raise ToolRejected(
-            f"{parts.hostname} is a private or local address; an operator may allow the host "
+            f"{host} is a private or local address; an operator may allow the host "
             "with DUEWORK_HTTP_ALLOW or in the catalog entry's allow_hosts"
         )
-    literal = f"[{address}]" if ":" in address else address
-    return parts._replace(netloc=f"{literal}:{port}").geturl(), parts.netloc
+    target = parts._replace(netloc=f"{_bracketed(address)}:{port}").geturl()
+    return target, _bracketed(host) if given is None else f"{_bracketed(host)}:{given}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 async def _resolve(host: str, port: int) -> str:
@@ -140,10 +162,12 @@ def _public(address: str) -> bool:
     """Whether an address is one of the open internet, IPv4 within IPv6 looked through."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed in _NAT64:
+            return _public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)))
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
         if inner:
-            return inner.is_global and parsed.is_global
-    return parsed.is_global and not parsed.is_multicast
+            return inner.is_global and parsed.is_global and not inner.is_multicast
+    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 
 def _refused(response: httpx2.Response) -> ToolUnavailable | ToolRejected:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from importlib import resources
@@ -23,6 +23,9 @@ from engine.errors import NotFound, Problem, ValidationFailed
 from engine.pipeline import load_documents
 from engine.reflex import parse_policy
 from engine.settings import Settings
+
+_SCHEMES = ("http://", "https://")
+_ENDINGS = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +91,16 @@ def load_catalog(settings: Settings) -> Catalog:
     """Read and check every entry. Raises ValidationFailed with all faults of all files."""
     problems: list[Problem] = []
     entries: dict[str, ToolEntry] = {}
-    for source, members in _sources(settings.catalog):
-        try:
-            entry = parse_entry(members, source)
-        except ValidationFailed as error:
-            problems.extend(error.errors or [Problem("invalid_tool", str(error))])
-            continue
-        for address in (entry.address, *entry.aliases):
-            if address in entries:
-                text = f"{source}: {address} is already defined in {entries[address].source}"
-                problems.append(Problem("duplicate_tool", text))
-            entries[address] = entry
+    for file in _files(settings.catalog):
+        for found in _read(file):
+            if isinstance(found, ValidationFailed):
+                problems.extend(found.errors)
+                continue
+            for address in (found.address, *found.aliases):
+                if address in entries:
+                    text = f"{file.name}: {address} is already defined in {entries[address].source}"
+                    problems.append(Problem("duplicate_tool", text))
+                entries[address] = found
     if problems:
         raise ValidationFailed(
             "the tool catalog has faults: " + "; ".join(problem.detail for problem in problems),
@@ -109,14 +111,19 @@ def load_catalog(settings: Settings) -> Catalog:
 
 def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
     """Check one entry against `catalogs/schemas/tool-v1.json` and compile its schemas."""
-    problems = [*_entry_contract().check(members), *_unavailable(members)]
-    if problems:
-        name = members.get("address", "entry")
-        located = [
-            Problem(p.code, f"{source}: {name}: {p.detail} (at {p.pointer or '/'})", p.pointer)
-            for p in problems
-        ]
-        raise ValidationFailed(located[0].detail, errors=located)
+    if not isinstance(members, Mapping):
+        raise _located(
+            [Problem("invalid_tool", "an entry is a mapping of address, transport, …")], {}, source
+        )
+    if problems := [*_entry_contract().check(members), *_unavailable(members), *_unreachable(members)]:
+        raise _located(problems, members, source)
+    try:
+        return _entry(members, source)
+    except ValidationFailed as error:  # of a schema or a policy
+        raise _located(error.errors or [Problem("invalid_tool", str(error))], members, source) from error
+
+
+def _entry(members: Mapping[str, Any], source: str) -> ToolEntry:
     return ToolEntry(
         address=members["address"],
         transport=members["transport"],
@@ -138,6 +145,23 @@ def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
     )
 
 
+def _located(problems: Iterable[Problem], members: Mapping[str, Any], source: str) -> ValidationFailed:
+    """The same problems, each saying in which file and entry it is."""
+    name = members.get("address", "entry")
+    located = [
+        Problem(one.code, f"{source}: {name}: {one.detail} (at {one.pointer or '/'})", one.pointer)
+        for one in problems
+    ]
+    return ValidationFailed(located[0].detail, errors=located)
+
+
+def _unreachable(members: Mapping[str, Any]) -> Iterator[Problem]:
+    """An http tool that has no URL could be listed and never called."""
+    if members.get("transport") == "http" and not str(members.get("endpoint")).startswith(_SCHEMES):
+        text = "transport http needs an endpoint that begins with http:// or https://"
+        yield Problem("invalid_endpoint", text, "/endpoint")
+
+
 def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
     """What the format knows and this version does not do yet: refused, never silently ignored."""
     if members.get("transport") in ("mcp", "python", "command"):
@@ -153,21 +177,31 @@ def _entry_contract() -> Contract:
     return compile_schema(json.loads(text))
 
 
-def _sources(folder: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from _read(resources.files("catalogs").joinpath("tools").iterdir())
+def _files(folder: Path | None) -> Iterator[Path | Traversable]:
+    yield from _sorted(resources.files("catalogs").joinpath("tools").iterdir())
     if folder is None:
         return
     if not folder.is_dir():
         raise ValidationFailed(f"the catalog folder {folder} does not exist; see DUEWORK_CATALOG")
-    yield from _read(folder.iterdir())
+    yield from _sorted(folder.iterdir())
 
 
-def _read(files: Iterable[Path | Traversable]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Entries of every YAML or JSON file: one mapping, a list of them, or {"tools": [...]}."""
-    for file in sorted(files, key=lambda one: one.name):
-        if not file.name.endswith((".yaml", ".yml", ".json")):
-            continue
-        for document in load_documents(file.read_text(encoding="utf-8"), file.name):
-            value = document.value
-            entries = value.get("tools", [value]) if isinstance(value, dict) else value
-            yield from ((file.name, entry) for entry in entries)
+def _sorted(files: Iterable[Path | Traversable]) -> list[Path | Traversable]:
+    return sorted((one for one in files if one.name.endswith(_ENDINGS)), key=lambda one: one.name)
+
+
+def _read(file: Path | Traversable) -> Iterator[ToolEntry | ValidationFailed]:
+    """Entries and faults of one file, whose documents are one mapping, a list of them, or {"tools": [...]}."""
+    try:
+        documents = load_documents(file.read_text(encoding="utf-8"), file.name)
+    except ValidationFailed as error:  # its message has the place in the file
+        yield ValidationFailed(str(error), errors=[replace(one, detail=str(error)) for one in error.errors])
+        return
+    for document in documents:
+        value = document.value
+        tools = value.get("tools", [value]) if isinstance(value, dict) else value
+        for members in tools if isinstance(tools, list) else [tools]:
+            try:
+                yield parse_entry(members, file.name)
+            except ValidationFailed as error:
+                yield error

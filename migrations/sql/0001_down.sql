@@ -5,6 +5,7 @@ DROP TABLE duework.idempotency_key, duework.audit_log, duework.refusal, duework.
   duework.event, duework.checkpoint, duework.step_run, duework.task_run, duework.due_work_slot,
   duework.due_work, duework.occurrence, duework.task_version, duework.task, duework.agent_token,
   duework.agent;
+DROP FUNCTION duework.drop_partitions(interval);
 DROP FUNCTION duework.ensure_partitions(timestamptz, integer);
 DROP FUNCTION duework.truncate_slot(smallint);
 DROP FUNCTION duework.rotate_slots(interval);

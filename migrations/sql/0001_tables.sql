@@ -132,8 +132,7 @@ CREATE TABLE duework.due_work (
   created_by     uuid,
   created_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (id, slot),
-  CHECK ((locked_until IS NULL) = (locked_by IS NULL)),
-  CHECK (locked_until IS NULL OR (fence IS NOT NULL AND attempt > 0))
+  CHECK ((locked_until IS NULL) = (locked_by IS NULL))
 ) PARTITION BY LIST (slot);
 -- fillfactor leaves room on the page, so that taking a lease is a HOT update (no index column changes).
 CREATE TABLE duework.due_work_0 PARTITION OF duework.due_work FOR VALUES IN (0) WITH (fillfactor = 60);
@@ -338,6 +337,32 @@ CREATE TABLE duework.idempotency_key (
   PRIMARY KEY (agent_id, key)
 );
 CREATE INDEX idempotency_key_age ON duework.idempotency_key (created_at);
+
+CREATE FUNCTION duework.drop_partitions(older_than interval) RETURNS integer LANGUAGE plpgsql AS $$
+-- Drop the months of history that ended longer ago than that; returns how many went.
+-- Promises: a month is dropped whole or not at all. Locks: the partition and, briefly, its parent; waited for at
+-- most 50 ms, because settling queues up behind the waiting lock; what is refused is tried again in an hour.
+DECLARE
+  part record;
+  gone integer := 0;
+BEGIN
+  PERFORM set_config('lock_timeout', '50ms', true);
+  FOR part IN
+    SELECT c.relname AS name
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent IN ('duework.occurrence'::regclass, 'duework.task_run'::regclass, 'duework.step_run'::regclass)
+      AND c.relname ~ '_[0-9]{4}_[0-9]{2}$'
+      AND (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC' <= now() - older_than
+  LOOP
+    BEGIN
+      EXECUTE format('DROP TABLE duework.%I', part.name);
+      gone := gone + 1;
+    EXCEPTION WHEN lock_not_available THEN
+      NULL;
+    END;
+  END LOOP;
+  RETURN gone;
+END $$;
 
 CREATE FUNCTION duework.ensure_partitions(at timestamptz DEFAULT now(), months integer DEFAULT 3)
 RETURNS integer LANGUAGE plpgsql AS $$

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -55,11 +56,15 @@ class SqlTools:
                         "on" if read_only else "off",
                     ],
                 )
-                cursor = await conn.execute(statement, arguments.get("params"))
+                # `prepare` makes it one statement: the server refuses "COMMIT; INSERT …", which would leave the
+                # transaction, and with it read_only.
+                cursor = await conn.execute(statement, arguments.get("params"), prepare=True)
                 rows = await cursor.fetchmany(MAX_ROWS + 1) if cursor.description else []
                 count = cursor.rowcount
         except (psycopg.Error, PoolTimeout) as error:
             raise _translated(error) from error
+        except TypeError as error:  # psycopg's word for a list where names were expected, or the reverse
+            raise InputInvalid(f"params do not fit the statement: {error}") from error
         if len(rows) > MAX_ROWS:
             raise OutputInvalid(f"the query answers with more than {MAX_ROWS} rows; add a LIMIT")
         return [{name: _json(value) for name, value in row.items()} for row in rows], max(count, 0)
@@ -78,17 +83,25 @@ class SqlTools:
                 open=False,
                 timeout=10,
                 kwargs={"row_factory": dict_row, "autocommit": True, "application_name": "duework-sql-tool"},
+                reset=_forget_session,
             )
             self._pools[name] = await self._stack.enter_async_context(pool)
         return self._pools[name]
 
 
+async def _forget_session(conn: psycopg.AsyncConnection[Any]) -> None:
+    """Take back what a statement set for its session; the next one may be another pipeline's."""
+    await conn.execute("DISCARD ALL")
+
+
 def _translated(error: psycopg.Error | PoolTimeout) -> ToolError:
     """The class that decides about a retry: the server's own SQLSTATE, never its words."""
     state = getattr(error, "sqlstate", None)
-    if state is None:
-        return ToolUnavailable("the database does not answer")
     text = str(error).split("\n", 1)[0]
+    if state is None:
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return ToolUnavailable("the database does not answer")
+        return InputInvalid(f"the statement cannot be run with these params: {text}")
     if state == "57014":
         return ToolTimeout("the statement took longer than the step's timeout")
     if state[:2] in ("08", "40", "53", "57", "55"):
@@ -98,6 +111,8 @@ def _translated(error: psycopg.Error | PoolTimeout) -> ToolError:
 
 def _json(value: Any) -> Any:
     """A column's value as JSON: times in ISO 8601, numerics as numbers, what has no JSON form as text."""
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Decimal):

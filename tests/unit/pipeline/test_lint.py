@@ -41,8 +41,9 @@ CATALOG = {"core.echo": Entry(), "http.get": GET, "http.get@2": GET}
 
 
 def found(definition: dict[str, Any]) -> list[tuple[str, str]]:
-    """Pointer and code of each finding."""
-    return [(each.pointer, each.code) for each in lint(parse_definition(definition), CATALOG)]
+    """Pointer and code of each finding about what the definition says."""
+    findings = lint(parse_definition(definition), CATALOG)
+    return [(each.pointer, each.code) for each in findings if each.code != "not_available"]
 
 
 def two(second: dict[str, Any], **first: Any) -> dict[str, Any]:
@@ -106,10 +107,26 @@ def test_findings(definition: dict[str, Any], pointer: str, code: str) -> None:
     assert found(definition) == [(pointer, code)]
 
 
+REFUSED = [
+    (small(schedule={"condition": {"every": "1m", "probe": {"uses": "core.echo"}, "when": "a"}}), "/schedule/condition"),
+    (small(concurrency={"limit": 1}), "/concurrency"), (small(dedupe={"key": "a", "window": "1h"}), "/dedupe"),
+    (small(budget={"max_tokens": 5}), "/budget"), (small(pause_after_failures=3), "/pause_after_failures"),
+    (step(foreach=["a"]), "/steps/0/foreach"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("definition", "pointer"), REFUSED, ids=[pointer for _, pointer in REFUSED])
+def test_what_is_not_executed_is_refused(definition: dict[str, Any], pointer: str) -> None:
+    """A member that no run would honour is an error, because silence would be a promise."""
+    errors = [each for each in lint(parse_definition(definition), CATALOG) if is_error(each)]
+    assert [(each.pointer, each.code) for each in errors] == [(pointer, "not_available")]
+
+
 def test_only_an_unknown_tool_is_an_error() -> None:
     """What cannot run at all is an error, the rest are warnings."""
     definitions = [parse_definition(definition) for definition, _, _ in FINDINGS]
-    errors = [is_error(each) for definition in definitions for each in lint(definition, CATALOG)]
+    findings = [each for definition in definitions for each in lint(definition, CATALOG)]
+    errors = [is_error(each) for each in findings if each.code != "not_available"]
     assert errors == [code == "unknown_tool" for _, _, code in FINDINGS]
 
 
