@@ -82,8 +82,12 @@ def summary(
     return answer
 
 
-def upcoming(row: Row, now: datetime, count: int) -> list[datetime]:
-    """The next instants of a stored task, from `next_run` on where a snooze has moved it."""
+def upcoming(row: Row, now: datetime, count: int, planned: Sequence[datetime] = ()) -> list[datetime]:
+    """The next instants of a stored task: those `planned` already, then from `next_run` on."""
+    return [*planned[:count], *_unplanned(row, now, count - len(planned[:count]))]
+
+
+def _unplanned(row: Row, now: datetime, count: int) -> list[datetime]:
     schedule = tasks.schedule_from(row)
     first = row["next_run"]
     if first is None or first <= now:

@@ -125,7 +125,9 @@ async def snooze(call: Call) -> Answer:
 async def upcoming(call: Call) -> Answer:
     """The next instants of the schedule, by the database's clock."""
     row = await tasks.get(call.conn, call.path["id"])
-    found = definitions.upcoming(row, await db.clock(call.conn), call.query["n"])
+    now = await db.clock(call.conn)
+    planned = await tasks.planned(call.conn, row["id"], now)
+    found = definitions.upcoming(row, now, call.query["n"], planned)
     shown = presentation.task(row)
     names = ("task_id", "name", "status", "schedule", "timezone")
     return Answer({name: shown[name] for name in names} | {"next": found})

@@ -156,6 +156,15 @@ async def snooze(
     return await _update(conn, current["id"], {"next_run": upcoming, "updated_at": now})
 
 
+async def planned(conn: Connection, task_id: UUID, now: datetime) -> list[datetime]:
+    """The instants after `now` that are in the queue already, in order; `next_run` comes after them."""
+    columns = occurrence.c
+    statement = select(columns.scheduled_for).where(
+        columns.task_id == task_id, columns.disposition == "scheduled", columns.scheduled_for > now
+    )
+    return [row["scheduled_for"] for row in await db.select(conn, statement.order_by(columns.scheduled_for))]
+
+
 async def versions(conn: Connection, task_id: UUID) -> list[Row]:
     """Every definition the task ever had, the newest first."""
     statement = select(task_version).where(task_version.c.task_id == task_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -17,11 +17,12 @@ import migrations
 from engine import db
 from engine.errors import DueworkError
 from engine.reflex import DEFAULT_POLICY, judge
-from engine.settings import Settings, load, masked_url
+from engine.settings import EMBEDDED, Settings, load, masked_url
 from engine.store import workers
 from engine.tools.registry import load_catalog
+from ops import embedded
 from ops.cli.exits import Exit
-from ops.cli.local import with_database
+from ops.cli.local import state_dir
 
 OLDEST_POSTGRES = 150_000
 SKEW, LATE = timedelta(seconds=1), timedelta(seconds=30)
@@ -56,9 +57,19 @@ def doctor(
 
 async def _examine() -> list[Finding]:
     try:
-        settings = with_database(load())
+        settings = load()
     except DueworkError as error:
         return [Finding("settings", "fail", error.message, "see docs/reference/settings.md"), _gate()]
+    if settings.database_url == EMBEDDED:  # looking must not make a server
+        server = embedded.status(state_dir(settings))
+        if server is None:
+            mend = "run `duework up`, or set DUEWORK_DATABASE_URL"
+            return [
+                Finding("database", "fail", "the embedded server is not running", mend),
+                *_tools(settings),
+                _gate(),
+            ]
+        settings = replace(settings, database_url=server.url)
     return [each async for each in _database(settings)] + [*_api(settings), *_tools(settings), _gate()]
 
 
