@@ -26,6 +26,7 @@ _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 """Headers that say how the request is cut into bytes; the client writes them, whatever the caller says."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA gives out of IPv6 for the open internet
 
 
 class HttpTools:
@@ -167,7 +168,8 @@ def _public(address: str) -> bool:
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
         if inner:
             return inner.is_global and parsed.is_global and not inner.is_multicast
-    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
+        return parsed in _UNICAST and parsed.is_global
+    return parsed.is_global and not parsed.is_multicast
 
 
 def _refused(response: httpx2.Response) -> ToolUnavailable | ToolRejected:

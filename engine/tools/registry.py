@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
@@ -26,6 +26,11 @@ from engine.settings import Settings
 
 _SCHEMES = ("http://", "https://")
 _ENDINGS = (".yaml", ".yml", ".json")
+_COMPILED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "input_schema": compile_schema,
+    "output_schema": compile_schema,
+    "reflex": parse_policy,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +122,9 @@ def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
         )
     if problems := [*_entry_contract().check(members), *_unavailable(members), *_unreachable(members)]:
         raise _located(problems, members, source)
-    try:
-        return _entry(members, source)
-    except ValidationFailed as error:  # of a schema or a policy
-        raise _located(error.errors or [Problem("invalid_tool", str(error))], members, source) from error
-
-
-def _entry(members: Mapping[str, Any], source: str) -> ToolEntry:
+    compiled, problems = _compiled(members)
+    if problems:
+        raise _located(problems, members, source)
     return ToolEntry(
         address=members["address"],
         transport=members["transport"],
@@ -135,14 +136,26 @@ def _entry(members: Mapping[str, Any], source: str) -> ToolEntry:
         timeout=timedelta(seconds=members.get("timeout_seconds", 30)),
         scopes=tuple(members.get("scopes", ())),
         idempotent=members.get("idempotent", False),
-        reflex=parse_policy(members.get("reflex", {}), "/reflex"),
+        reflex=compiled["reflex"],
         annotations=members.get("annotations", {}),
         allow_hosts=tuple(members.get("allow_hosts", ())),
         aliases=tuple(members.get("aliases", ())),
         source=source,
-        input=compile_schema(members["input_schema"]),
-        output=compile_schema(members["output_schema"]),
+        input=compiled["input_schema"],
+        output=compiled["output_schema"],
     )
+
+
+def _compiled(members: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """The contracts and the policy of an entry by member, and what is wrong with them."""
+    made: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, make in _COMPILED.items():
+        try:
+            made[name] = make(members.get(name, {}))
+        except ValidationFailed as error:
+            problems += [replace(one, pointer=f"/{name}{one.pointer}") for one in error.errors]
+    return made, problems
 
 
 def _located(problems: Iterable[Problem], members: Mapping[str, Any], source: str) -> ValidationFailed:
