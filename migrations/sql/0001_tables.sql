@@ -104,6 +104,8 @@ CREATE TABLE duework.occurrence (
   CHECK (disposition <> 'scheduled' OR run_id IS NOT NULL),
   CHECK (last_for IS NULL OR (run_id IS NULL AND last_for >= scheduled_for))
 ) PARTITION BY RANGE (scheduled_for);
+-- One run by its id is found without reading the ledger of every task.
+CREATE INDEX occurrence_run ON duework.occurrence (run_id) WHERE disposition <> 'scheduled' AND run_id IS NOT NULL;
 CREATE TABLE duework.occurrence_default PARTITION OF duework.occurrence DEFAULT;
 
 -- The queue: insert-and-delete, list-partitioned into rotating slots. New rows go to the slot that
@@ -221,7 +223,7 @@ CREATE TABLE duework.task_run (
   PRIMARY KEY (run_id, attempt, finished_at)
 ) PARTITION BY RANGE (finished_at);
 CREATE TABLE duework.task_run_default PARTITION OF duework.task_run DEFAULT;
-CREATE INDEX task_run_task ON duework.task_run (task_id, finished_at DESC);
+CREATE INDEX task_run_task ON duework.task_run (task_id, run_id DESC);
 CREATE INDEX task_run_finished ON duework.task_run (finished_at DESC, run_id DESC) WHERE final;
 
 CREATE TABLE duework.step_run (

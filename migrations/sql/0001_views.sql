@@ -38,7 +38,7 @@ COMMENT ON COLUMN duework.runs.params IS 'Parameters given for this run, as the 
 COMMENT ON COLUMN duework.runs.output IS 'The pipeline''s output, as the gate passed it';
 COMMENT ON COLUMN duework.runs.error IS '{code, message, step, …} of the last attempt';
 COMMENT ON COLUMN duework.runs.worker IS 'The worker that holds or last held it';
-COMMENT ON COLUMN duework.runs.parent_run_id IS 'The run whose step started this one';
+COMMENT ON COLUMN duework.runs.parent_run_id IS 'The run whose step started this one, or that this one retries';
 
 CREATE VIEW duework.attempts AS
 SELECT r.run_id, r.attempt, r.task_id, t.name AS task, r.task_version, r.status, r.success, r.final,
