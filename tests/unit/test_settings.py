@@ -1,0 +1,154 @@
+"""Settings: read from the environment and `.env`, checked whole, and handed on to child processes."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import settings
+from engine.errors import ValidationFailed
+from engine.settings import Settings
+
+
+def load(environ: dict[str, str], **given_: object) -> Settings:
+    return settings.load(environ, dotenv=None, **given_)
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    """Nothing has to be set."""
+    assert load({}) == Settings()
+
+
+def test_each_kind_of_value_is_read() -> None:
+    """Durations, numbers, switches, choices and paths, as people write them."""
+    given_ = load(
+        {
+            "DUEWORK_LEASE_SECONDS": "1m30s",
+            "DUEWORK_CONCURRENCY": "7",
+            "DUEWORK_POLL_ONLY": "Yes",
+            "DUEWORK_LOG_LEVEL": "debug",
+            "DUEWORK_STATE_DIR": "/somewhere",
+        }
+    )
+    assert given_.lease_seconds == timedelta(seconds=90)
+    assert (given_.concurrency, given_.poll_only, given_.log_level) == (7, True, "DEBUG")
+    assert given_.state_dir == Path("/somewhere")
+
+
+def test_every_fault_is_told_at_once() -> None:
+    """Wrong values and unknown names, with the nearest setting, in one message."""
+    with pytest.raises(ValidationFailed) as refused:
+        load(
+            {
+                "DUEWORK_LEASE_SECONDS": "soon",
+                "DUEWORK_CONCURRENCY": "-1",
+                "DUEWORK_POLL_ONLY": "perhaps",
+                "DUEWORK_LOG_LEVEL": "loud",
+                "DUEWORK_CONCURENCY": "3",
+            }
+        )
+    text = str(refused.value)
+    assert len(refused.value.errors) == 5
+    assert "did you mean DUEWORK_CONCURRENCY?" in text
+    assert "one of DEBUG, INFO, WARNING, ERROR" in text
+
+
+def test_secrets_and_test_variables_are_no_settings() -> None:
+    """Their names are free."""
+    assert load({"DUEWORK_SECRET_ANY_NAME": "x", "DUEWORK_TEST_ANYTHING": "y", "OTHER": "z"}) == Settings()
+
+
+def test_the_seeds_names_are_honoured() -> None:
+    """An environment made for the seed systems works; our own name wins."""
+    given_ = load({"DATABASE_URL": "postgresql://a/b", "WORKER_LEASE_SECONDS": "60", "LOG_LEVEL": "debug"})
+    assert (given_.database_url, given_.lease_seconds, given_.log_level) == (
+        "postgresql://a/b",
+        timedelta(minutes=1),
+        "DEBUG",
+    )
+    both = load({"DATABASE_URL": "postgresql://a/b", "DUEWORK_DATABASE_URL": "postgresql://c/d"})
+    assert both.database_url == "postgresql://c/d"
+
+
+def test_flags_win_over_the_environment_and_that_over_dotenv(tmp_path: Path) -> None:
+    """.env, then the environment, then what the command line was given; None is not given."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(
+        '# a comment\nexport DUEWORK_PORT="1001"\nDUEWORK_HOST=::1\nDUEWORK_PROCESSES=2\n', encoding="utf-8"
+    )
+    given_ = settings.load({"DUEWORK_HOST": "localhost"}, dotenv=dotenv, processes=3, concurrency=None)
+    assert (given_.port, given_.host, given_.processes, given_.concurrency) == (1001, "localhost", 3, 10)
+
+
+some = st.fixed_dictionaries(
+    {},
+    optional={
+        "database_url": st.sampled_from(["postgresql://u:p@h/d", "embedded"]),
+        "lease_seconds": st.integers(1, 10**7).map(lambda ms: timedelta(milliseconds=ms)),
+        "concurrency": st.integers(0, 1000),
+        "poll_only": st.booleans(),
+        "log_level": st.sampled_from(["DEBUG", "INFO", "ERROR"]),
+        "state_dir": st.sampled_from([None, Path("/x/y z")]),
+        "labels": st.sampled_from(["", "a=b,c=d"]),
+        "reflex_pii": st.sampled_from(["allow", "redact", "block"]),
+    },
+)
+
+
+@given(some)
+def test_a_child_has_its_parents_settings(given_: dict[str, object]) -> None:
+    """`child_environment` is the inverse of `load`."""
+    made = Settings(**given_)  # type: ignore[arg-type]  # the strategy draws by the fields' own types
+    assert load(settings.child_environment(made)) == made
+
+
+def test_a_flag_that_names_the_default_reaches_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the parent was told overrides its own environment in the child, aliases and defaults included."""
+    monkeypatch.setenv("DUEWORK_CONCURRENCY", "50")
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+    monkeypatch.setenv("DUEWORK_SECRET_TOKEN", "kept")
+    told = replace(settings.load(dotenv=None), concurrency=10, log_level="INFO")
+    child = settings.child_environment(told)
+    assert settings.load(child, dotenv=None) == told
+    assert child["DUEWORK_SECRET_TOKEN"] == "kept"
+    assert "PATH" in child
+
+
+def test_a_secret_is_a_file_or_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mounted file wins, its last line break is no part of it, and no name leads out of the folder."""
+    monkeypatch.setenv("DUEWORK_SECRET_A", "from the environment")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "B").write_text("from a file\n", encoding="utf-8")
+    (tmp_path / "outside").write_text("no", encoding="utf-8")
+    given_ = Settings(secrets_dir=tmp_path / "secrets")
+    assert settings.secret("A", given_) == "from the environment"
+    assert settings.secret("B", given_) == "from a file"
+    assert settings.secret("../outside", given_) is None
+    assert settings.secret("C", Settings()) is None
+
+
+def test_connections_are_named_and_the_own_database_is_one() -> None:
+    """`name=url` separated by spaces; a URL may hold an equals sign."""
+    given_ = Settings(
+        database_url="postgresql://own/", connections="a=postgresql://h/d?x=1 b=postgresql://i/"
+    )
+    found = settings.connections(given_)
+    assert found == {"duework": "postgresql://own/", "a": "postgresql://h/d?x=1", "b": "postgresql://i/"}
+
+
+def test_a_password_is_not_shown() -> None:
+    """Logs and messages name the database without it."""
+    assert settings.masked_url("postgresql://u:s3cret@h/d") == "postgresql://u:***@h/d"
+    assert settings.masked_url("postgresql://h/d") == "postgresql://h/d"
+    assert settings.masked_url("embedded") == "embedded"
+
+
+def test_every_setting_has_its_sentence() -> None:
+    """The reference page is made from them."""
+    for spec in fields(Settings):
+        assert spec.metadata["text"].strip().endswith("."), spec.name
