@@ -1,0 +1,181 @@
+"""The catalog: what comes with duework, what an operator adds, and every fault told at once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import NotFound, ValidationFailed
+from engine.settings import Settings
+from engine.tools.registry import Catalog, load_catalog, parse_entry
+
+SEED: dict[str, Any] = {
+    "address": "my-service.my-tool",
+    "transport": "http",
+    "endpoint": "http://my-service:8080/tools/my-tool",
+    "input_schema": {
+        "type": "object",
+        "required": ["param1"],
+        "properties": {"param1": {"type": "string"}, "param2": {"type": "integer", "default": 100}},
+    },
+    "output_schema": {
+        "type": "object",
+        "required": ["result"],
+        "properties": {"result": {"type": "string"}, "metadata": {"type": "object"}},
+    },
+    "timeout_seconds": 30,
+    "scopes": ["my-service.read"],
+}
+"""The entry of seed 003, "Update Tool Catalog"."""
+
+
+def catalog_of(folder: Path, **files: Any) -> Catalog:
+    """The catalog with these files beside duework's own: text as it is, anything else as JSON."""
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
+    return load_catalog(Settings(catalog=folder))
+
+
+def faults_of(folder: Path, **files: Any) -> list[str]:
+    """What is wrong with them, one text each; all of them are in the message."""
+    with pytest.raises(ValidationFailed) as refused:
+        catalog_of(folder, **files)
+    details = [problem.detail for problem in refused.value.errors]
+    assert all(detail in str(refused.value) for detail in details)
+    return details
+
+
+def test_the_tools_that_come_with_duework() -> None:
+    """Each is listed once, by address, and its alias answers too."""
+    catalog = load_catalog(Settings())
+    addresses = [entry.address for entry in catalog.listed()]
+    assert addresses == sorted(set(addresses))
+    assert {"core.echo", "http.get", "sql.query", "event.publish", "task.run_now"} <= set(addresses)
+    assert catalog.get("echo.message") is catalog.get("core.echo")
+    for entry in catalog.listed():
+        assert entry.input.check({}) or entry.output.check([]), f"{entry.address} accepts anything"
+        assert entry.as_dict().keys() >= {"input_schema", "output_schema", "scopes", "timeout_seconds"}
+
+
+@pytest.mark.parametrize("shape", [SEED, [SEED], {"tools": [SEED]}], ids=["one", "list", "tools"])
+def test_the_seeds_json_form_loads(tmp_path: Path, shape: Any) -> None:
+    """A tools.json of one entry, of a list, or with the key `tools`."""
+    entry = catalog_of(tmp_path, tools_json=shape).get("my-service.my-tool")
+    assert (entry.transport, entry.endpoint) == ("http", SEED["endpoint"])
+    assert (entry.timeout, entry.scopes) == (timedelta(seconds=30), ("my-service.read",))
+    assert (entry.idempotent, entry.source, entry.title) == (False, "tools.json", "my-service.my-tool")
+    assert entry.input.with_defaults({"param1": "x"}) == {"param1": "x", "param2": 100}
+    assert entry.output.check({"metadata": {}})
+
+
+def test_yaml_with_several_documents_loads(tmp_path: Path) -> None:
+    """The same members in YAML; other files of the folder are none of the catalog's."""
+    documents = "\n---\n".join(json.dumps(SEED | {"address": name}) for name in ("a.one", "a.two"))
+    catalog = catalog_of(tmp_path, more_yaml=documents, readme_md="# not a tool", notes_txt="nor this")
+    assert [catalog.get(name).source for name in ("a.one", "a.two")] == ["more.yaml"] * 2
+
+
+def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
+    """Text that is no JSON or YAML, entries that are none, wrong members, schemas and policies; each with its file."""
+    faults = faults_of(
+        tmp_path,
+        a_json="{bad",
+        b_yaml="tools: [",
+        c_json=["text", SEED | {"address": "two words"}],
+        d_json=SEED
+        | {"address": "d.tool", "input_schema": {"type": "strnig"}, "output_schema": {"minimum": "1"}},
+        e_json=SEED | {"address": "e.tool", "endpiont": "x", "reflex": {"pii": "mask"}},
+        f_json={"address": "f.tool"},
+        g_json=SEED | {"address": "g.tool", "reflex": {"allow": ["emial"]}},
+    )
+    expected = [
+        "a.json:1:",
+        "b.yaml:1:",
+        "c.json: entry: an entry is a mapping",
+        "c.json: two words: an address has",
+        "d.json: d.tool: must be one of",
+        "d.json: d.tool:",
+        "e.json: e.tool: unknown key 'endpiont'; did you mean 'endpoint'? (at /endpiont)",
+        "e.json: e.tool: must be one of 'block', 'redact', 'flag', 'allow' (at /reflex/pii)",
+        "f.json: f.tool: 'transport' is missing (at /)",
+        'g.json: g.tool: "emial" is unknown in allow; did you mean "email"? (at /reflex/allow/0)',
+    ]
+    for text in expected:
+        assert any(fault.startswith(text) for fault in faults), f"{text} is not in {faults}"
+    places = [fault.rpartition(" (at ")[2] for fault in faults if fault.startswith("d.json")]
+    assert places == ["/input_schema/type)", "/output_schema/minimum)"]
+
+
+@pytest.mark.parametrize(
+    "content", ['"text"', "3", '{"tools": null}', '{"tools": {"x": 1}}', "[[]]", "[null]"]
+)
+def test_what_is_no_entry_is_a_fault(tmp_path: Path, content: str) -> None:
+    """Whatever the JSON is, the answer is a list of faults."""
+    assert all(fault.startswith("tools.json: entry: ") for fault in faults_of(tmp_path, tools_json=content))
+
+
+def test_an_address_has_one_tool(tmp_path: Path) -> None:
+    """Within a file, between files, with duework's own, and for aliases; the other place is named."""
+    twice = faults_of(tmp_path, a_json=[SEED, SEED], b_json=SEED | {"aliases": ["core.echo", "echo.message"]})
+    assert twice == [
+        "a.json: my-service.my-tool is already defined in a.json",
+        "b.json: my-service.my-tool is already defined in a.json",
+        "b.json: core.echo is already defined in core.yaml",
+        "b.json: echo.message is already defined in core.yaml",
+    ]
+
+
+@pytest.mark.parametrize("transport", ["mcp", "python", "command"])
+def test_a_transport_that_is_not_there_is_refused(tmp_path: Path, transport: str) -> None:
+    """An entry that could be listed and never called would fail at the worst time."""
+    assert faults_of(tmp_path, tools_json=SEED | {"transport": transport}) == [
+        f"tools.json: my-service.my-tool: transport {transport} is not available yet (at /transport)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("member", "content"),
+    [
+        ("version", "1"),
+        ("retry", {"max_attempts": 3}),
+        ("rate", {"limit": 1, "per": "1s"}),
+        ("concurrency", 2),
+        ("breaker", {"failures": 3}),
+        ("secrets", ["KEY"]),
+        ("http", {"method": "GET"}),
+    ],
+)
+def test_a_member_that_would_be_ignored_is_refused(member: str, content: Any) -> None:
+    """What the format knows and nothing honours yet is not accepted in silence."""
+    with pytest.raises(ValidationFailed, match=f"{member} is not available yet"):
+        parse_entry(SEED | {member: content}, "tools.json")
+
+
+@pytest.mark.parametrize("endpoint", [None, "", "ftp://host/", "my-service:8080/tool", ["http://host/"]])
+def test_an_http_tool_needs_a_url(endpoint: Any) -> None:
+    """Without one it could never be called."""
+    members = {key: value for key, value in SEED.items() if key != "endpoint"}
+    if endpoint is not None:
+        members["endpoint"] = endpoint
+    with pytest.raises(ValidationFailed, match="needs an endpoint"):
+        parse_entry(members, "tools.json")
+
+
+def test_a_wrong_address_names_the_nearest() -> None:
+    """A slip of the pen gets a hint; what is like nothing gets the way to the list."""
+    catalog = load_catalog(Settings())
+    with pytest.raises(NotFound, match=r"did you mean 'http\.get'"):
+        catalog.get("http.gte")
+    with pytest.raises(NotFound, match="duework tool list"):
+        catalog.get("qqqqqqqqqqqq")
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Not an empty catalog: a mount that failed must not look like success."""
+    with pytest.raises(ValidationFailed, match="DUEWORK_CATALOG"):
+        load_catalog(Settings(catalog=tmp_path / "missing"))
