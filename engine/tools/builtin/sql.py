@@ -48,7 +48,7 @@ class SqlTools:
         # The statement is the pipeline author's, checked and scoped like any tool input; values are bound.
         statement = cast("LiteralString", arguments["sql"])
         try:
-            async with pool.connection() as conn, conn.transaction():
+            async with pool.connection(call.timeout.total_seconds()) as conn, conn.transaction():
                 await conn.execute(
                     "SELECT set_config('statement_timeout', %s, true), set_config('transaction_read_only', %s, true)",
                     [
