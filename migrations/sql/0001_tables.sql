@@ -7,7 +7,7 @@ CREATE FUNCTION duework.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAF
   SELECT encode(
     set_bit(set_bit(
       overlay(uuid_send(gen_random_uuid())
-              PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+              PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
               FROM 1 FOR 6),
       52, 1), 53, 1), 'hex')::uuid
 $$;
@@ -369,7 +369,8 @@ END $$;
 CREATE FUNCTION duework.ensure_partitions(at timestamptz DEFAULT now(), months integer DEFAULT 3)
 RETURNS integer LANGUAGE plpgsql AS $$
 -- Monthly partitions of history, from last month to `months` ahead; returns how many were made.
--- Two callers at once: the advisory lock lets one work and the other find everything there.
+-- Two callers at once: the advisory lock lets one work and the other find everything there. A month whose rows
+-- already lie in the default partition stays there, and keeps none of the other months from being made.
 DECLARE
   parent text;
   first  date;
@@ -380,11 +381,15 @@ BEGIN
     FOR i IN -1..months LOOP
       first := (date_trunc('month', at AT TIME ZONE 'UTC') + make_interval(months => i))::date;
       IF to_regclass(format('duework.%I', parent || to_char(first, '_YYYY_MM'))) IS NULL THEN
-        EXECUTE format(
-          'CREATE TABLE duework.%I PARTITION OF duework.%I FOR VALUES FROM (%L) TO (%L)',
-          parent || to_char(first, '_YYYY_MM'), parent,
-          first::text || ' 00:00:00+00', (first + interval '1 month')::date::text || ' 00:00:00+00');
-        made := made + 1;
+        BEGIN
+          EXECUTE format(
+            'CREATE TABLE duework.%I PARTITION OF duework.%I FOR VALUES FROM (%L) TO (%L)',
+            parent || to_char(first, '_YYYY_MM'), parent,
+            first::text || ' 00:00:00+00', (first + interval '1 month')::date::text || ' 00:00:00+00');
+          made := made + 1;
+        EXCEPTION WHEN check_violation THEN
+          NULL;
+        END;
       END IF;
     END LOOP;
   END LOOP;

@@ -17,11 +17,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from psycopg import sql
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, inspect
 
 import migrations
+from engine import db
 from engine.db import Connection
-from engine.store.tables import metadata
+from engine.errors import StoreUnavailable
+from engine.settings import Settings
+from engine.store.tables import metadata, runs_view
 from ops import binaries
 from tests.factories import make_task, one, queue, rows
 from tests.postgres import connect
@@ -140,6 +143,22 @@ def tolerated(difference: Any) -> bool:
     return kind == "remove_table" and (name == "alembic_version" or name.startswith(parts))
 
 
+def test_keys_and_filled_columns_are_those_of_the_metadata(database_url: str) -> None:
+    """What Alembic does not compare: primary keys, the columns that the database fills, their order, the view."""
+    engine = create_engine("postgresql+psycopg://" + database_url.split("://", 1)[1])
+    seen = inspect(engine)
+    for table in [*metadata.tables.values(), runs_view]:
+        columns = seen.get_columns(table.name, schema="duework")
+        assert [c["name"] for c in columns] == [c.name for c in table.columns], table.name
+        types = {c["name"]: c["type"].compile(engine.dialect) for c in columns}
+        assert types == {c.name: c.type.compile(engine.dialect) for c in table.columns}, table.name
+        keys = seen.get_pk_constraint(table.name, schema="duework")["constrained_columns"]
+        assert set(keys) == {c.name for c in table.primary_key}, table.name
+        filled = {c["name"] for c in columns if c["default"] or c.get("computed") or c.get("identity")}
+        assert filled == {c.name for c in table.columns if c.server_default is not None}, table.name
+    engine.dispose()
+
+
 async def test_every_view_and_column_is_explained(conn: Connection) -> None:
     """The SQL contract is documented where psql's \\d+ shows it."""
     bare = """SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -199,6 +218,19 @@ async def test_the_reader_reads_the_contract_and_nothing_else(conn: Connection, 
                 reader.execute(statement)
 
 
+async def test_the_reader_has_no_right_to_change_anything(conn: Connection) -> None:
+    """Neither in a table or partition nor in a sequence, and the definitions and secrets are not its to see."""
+    rights = """SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'duework'::regnamespace AND
+      CASE WHEN c.relkind = 'S' THEN has_sequence_privilege('duework_reader', c.oid, 'USAGE, SELECT, UPDATE')
+           WHEN c.relkind IN ('r', 'p', 'v') THEN
+             has_table_privilege('duework_reader', c.oid, 'DELETE, TRUNCATE, TRIGGER')
+             OR has_any_column_privilege('duework_reader', c.oid, 'INSERT, UPDATE, REFERENCES') END"""
+    assert await rows(conn, rights) == []
+    for table, column in (("task", "payload"), ("due_work", "params"), ("agent_token", "digest")):
+        right = "SELECT has_column_privilege('duework_reader', %s, %s, 'SELECT')"
+        assert not await one(conn, right, f"duework.{table}", column)
+
+
 def can_read(reader: psycopg.Connection[Any], table: str, column: str) -> bool:
     statement = sql.SQL("SELECT {} FROM {} LIMIT 1").format(sql.Identifier(column), sql.Identifier(table))
     try:
@@ -235,6 +267,33 @@ async def test_partitions_are_made_ahead_and_once(conn: Connection) -> None:
     assert await one(conn, "SELECT tableoid::regclass::text FROM duework.occurrence") == "occurrence_2031_12"
 
 
+async def test_other_months_have_a_place(conn: Connection) -> None:
+    """Without a partition of its own a row lies in the default one, which keeps no other month from being made."""
+    insert = """INSERT INTO duework.occurrence (task_id, scheduled_for, disposition)
+      VALUES (gen_random_uuid(), %s, 'missed')"""
+    for year in (1999, 2031):
+        await conn.execute(insert.encode(), [datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC)])
+    where = "SELECT DISTINCT tableoid::regclass::text FROM duework.occurrence"
+    assert await one(conn, where) == "occurrence_default"
+    assert await one(conn, "SELECT duework.ensure_partitions(%s)", datetime(2031, 12, 1, tzinfo=UTC)) == 14
+    await conn.execute(insert.encode(), [datetime(2032, 1, 1, tzinfo=UTC)])
+    found = await rows(conn, where + " ORDER BY 1")
+    assert [row["tableoid"] for row in found] == ["occurrence_2032_01", "occurrence_default"]
+
+
+async def test_an_unmigrated_database_is_refused(empty_database_url: str) -> None:
+    """A process that starts too early says what to run, instead of failing at its first statement."""
+    with pytest.raises(StoreUnavailable, match="run `duework db migrate`"):
+        async with db.pool(Settings(database_url=empty_database_url), "test"):
+            pass
+    migrations.upgrade(empty_database_url)
+    async with (
+        db.pool(Settings(database_url=empty_database_url), "test") as pool,
+        db.connection(pool) as conn,
+    ):
+        assert await one(conn, "SELECT version_num FROM duework.alembic_version") == migrations.head()
+
+
 async def test_uuids_are_version_7_and_ascend(conn: Connection) -> None:
     """Run ids sort by the time of acceptance (RFC 9562 section 5.7)."""
     found = await rows(conn, "SELECT duework.uuidv7() AS u, pg_sleep(0.002) FROM generate_series(1, 20)")
@@ -242,3 +301,7 @@ async def test_uuids_are_version_7_and_ascend(conn: Connection) -> None:
     assert {uuid.version for uuid in made} == {7}
     assert {uuid.variant for uuid in made} == {"specified in RFC 4122"}
     assert made == sorted(made)
+    between = """WITH seen AS (SELECT clock_timestamp() AS before, duework.uuidv7() AS u, clock_timestamp() AS after)
+      SELECT before - interval '1 ms' <= at AND at <= after FROM seen,
+        to_timestamp(('x' || left(replace(u::text, '-', ''), 12))::bit(48)::bigint / 1000.0) AS at"""
+    assert await one(conn, between), "its first 48 bits are the milliseconds of the clock"
