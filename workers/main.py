@@ -44,10 +44,10 @@ async def serve(settings: Settings) -> None:
         coordinator = Coordinator(config, pool, runner, settler, metrics)
         ending = Ending()
         heartbeat = Heartbeat(config, pool, coordinator, ending.begun.set)
-        await heartbeat.beat()
         services = _services(settings, config, coordinator, settler, heartbeat)
-        log.info("worker.started", worker=config.process.id, slots=config.concurrency)
         with stop_signals(ending.begin):
+            await heartbeat.beat()
+            log.info("worker.started", worker=config.process.id, slots=config.concurrency)
             tasks = [asyncio.create_task(service.run(), name=service.name) for service in services]
             await ending.begun.wait()
             await coordinator.drain()
