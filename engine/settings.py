@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import timedelta
@@ -22,6 +23,7 @@ from engine.errors import Problem, ValidationFailed
 PREFIX = "DUEWORK_"
 EMBEDDED = "embedded"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_PASSWORD = re.compile(r"(\b(?:ssl)?password\s*=\s*)(?:'[^']*'|[^&\s]*)")
 
 
 def setting(
@@ -196,9 +198,10 @@ def connections(settings: Settings) -> dict[str, str]:
 
 
 def masked_url(url: str) -> str:
-    """The URL without its password, for logs and messages."""
+    """The URL without its password, wherever libpq lets one stand, for logs and messages."""
     password = urlsplit(url).password if "://" in url else None
-    return url.replace(f":{password}@", ":***@") if password else url
+    shown = url.replace(f":{password}@", ":***@") if password else url
+    return _PASSWORD.sub(r"\1***", shown)
 
 
 def _text(value: Any) -> str:
@@ -245,9 +248,14 @@ def _convert(text: str, kind: Any, spec: Field[Any]) -> Any:
 
 
 def _dotenv(path: Path | None) -> dict[str, str]:
-    """`KEY=value` lines; `#` opens a comment, quotes around a value are taken off."""
+    """`KEY=value` lines; `#` at the start or after a blank opens a comment, quotes around a value are taken off."""
     if path is None or not path.is_file():
         return {}
     pairs = (line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
-    named = {key.strip().removeprefix("export ").strip(): value.strip().strip("\"'") for key, value in pairs}
+    named = {key.strip().removeprefix("export ").strip(): _unquoted(value.strip()) for key, value in pairs}
     return {key: value for key, value in named.items() if not key.startswith("#")}
+
+
+def _unquoted(value: str) -> str:
+    end = value.find(value[0], 1) if value[:1] in ("'", '"') else -1
+    return value[1:end] if end > 0 else re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip()

@@ -85,6 +85,35 @@ def test_flags_win_over_the_environment_and_that_over_dotenv(tmp_path: Path) -> 
     assert (given_.port, given_.host, given_.processes, given_.concurrency) == (1001, "localhost", 3, 10)
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("DUEWORK_LABELS=a=b", "a=b"),
+        ("  export DUEWORK_LABELS = a=b  ", "a=b"),
+        ("DUEWORK_LABELS=a=b # of this host", "a=b"),
+        ("DUEWORK_LABELS=a=#b", "a=#b"),
+        ("DUEWORK_LABELS='a=b # c' # d", "a=b # c"),
+        ('DUEWORK_LABELS="it\'s=b"', "it's=b"),
+        ("DUEWORK_LABELS=# none", ""),
+        ("#DUEWORK_LABELS=a=b", ""),
+        ("not a line", ""),
+    ],
+)
+def test_lines_of_dotenv(tmp_path: Path, line: str, expected: str) -> None:
+    """Comments, quotes and blanks as people write them."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"{line}\n", encoding="utf-8")
+    assert settings.load({}, dotenv=dotenv).labels == expected
+
+
+def test_a_misspelt_line_of_dotenv_is_told(tmp_path: Path) -> None:
+    """As one of the environment is; a file that is not there is none."""
+    (tmp_path / ".env").write_text("DUEWORK_HORIZN=30s\n", encoding="utf-8")
+    with pytest.raises(ValidationFailed, match="did you mean DUEWORK_HORIZON"):
+        settings.load({}, dotenv=tmp_path / ".env")
+    assert settings.load({}, dotenv=tmp_path / "missing") == Settings()
+
+
 some = st.fixed_dictionaries(
     {},
     optional={
@@ -144,6 +173,12 @@ def test_connections_are_named_and_the_own_database_is_one() -> None:
 def test_a_password_is_not_shown() -> None:
     """Logs and messages name the database without it."""
     assert settings.masked_url("postgresql://u:s3cret@h/d") == "postgresql://u:***@h/d"
+    assert settings.masked_url("postgresql://u:p@ss:w@h/d") == "postgresql://u:***@h/d"
+    query = "postgresql://h/d?user=u&password=s3cret&sslpassword=s3cret&sslmode=require"
+    assert (
+        settings.masked_url(query) == "postgresql://h/d?user=u&password=***&sslpassword=***&sslmode=require"
+    )
+    assert settings.masked_url("host=h password = 's3 cret' dbname=d") == "host=h password = *** dbname=d"
     assert settings.masked_url("postgresql://h/d") == "postgresql://h/d"
     assert settings.masked_url("embedded") == "embedded"
 
