@@ -62,7 +62,7 @@ def definitions() -> list[dict[str, Any]]:
         document(steps=[step("a", LINE)]),
         document(steps=[step(MAIL)]),
         document(schedule={"cron": LINE}),
-        document(**{MAIL: 1}),
+        document() | {MAIL: 1},
     ]
 
 

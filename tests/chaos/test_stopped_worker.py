@@ -63,12 +63,14 @@ async def test_a_worker_cut_off_from_renewal_stops_by_itself(conn: db.Connection
     run_id = await queue(conn, await make_task(conn, steps=STEPS))
     worker = await crew.worker(lease_seconds=timedelta(seconds=3))
     await until(conn, HELD, 1)
-    asleep = "SELECT pid FROM pg_stat_activity WHERE query = %s AND state = 'active'"
+    asleep = """SELECT pid FROM pg_stat_activity
+      WHERE datname = current_database() AND query = %s AND state = 'active'"""
     await until(conn, asleep, PAUSE)
     # As if somebody else had taken and ended the run.
     await conn.execute("DELETE FROM duework.due_work WHERE id = %s", [run_id])
     await worker.logged("lease.lost")
-    awake = "SELECT WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE query = %s AND state = 'active')"
+    awake = """SELECT FROM pg_stat_activity
+      WHERE datname = current_database() AND query = %s AND state = 'active' HAVING count(*) = 0"""
     await until(conn, awake, PAUSE)
     assert await rows(conn, "SELECT * FROM duework.task_run") == []
     assert await rows(conn, "SELECT * FROM duework.step_run") == []

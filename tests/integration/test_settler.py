@@ -105,7 +105,8 @@ async def test_results_wait_out_an_outage(conn: Connection, pool: Pool) -> None:
     held = await leased(conn, 3)
     settler = Settler(pool)
     kept: list[bool] = []
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'duework-test' AND pid <> %s"
+    cut = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND application_name = 'duework-test' AND pid <> %s"""
     async with pool.connection():
         await rows(conn, cut, conn.info.backend_pid)
     service = Service("workers.settle", settler.flush, timedelta(0))

@@ -25,7 +25,8 @@ async def test_notification_wakes_a_worker_that_would_sleep_for_minutes(conn: Co
     task = await make_task(conn)
     await crew.worker(poll_interval=NEVER)
     listening = (
-        "SELECT FROM pg_stat_activity WHERE application_name = 'duework-listen' AND query LIKE '%%cancel%%'"
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'duework-listen' AND query LIKE '%%cancel%%'"
     )
     await until(conn, listening)
     run_id = await queue(conn, task)
@@ -112,12 +113,15 @@ async def test_a_running_run_is_canceled_at_once(conn: Connection, crew: Crew) -
     run_id = await queue(conn, await make_task(conn, steps=PAUSE), params={"seconds": 60})
     await crew.worker(lease_seconds=NEVER)
     await until(
-        conn, "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+        conn,
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%%' AND state = 'active'",
     )
     assert await leases.cancel(conn, run_id, "stop it") == "canceling"
     (run,) = await until(conn, ENDED, run_id, timeout=8)
     assert (run["status"], run["attempt"]) == ("canceled", 1)
-    awake = "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active' HAVING count(*) = 0"
+    awake = """SELECT FROM pg_stat_activity WHERE datname = current_database()
+      AND query LIKE 'SELECT pg_sleep%%' AND state = 'active' HAVING count(*) = 0"""
     await until(conn, awake)
 
 
