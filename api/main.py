@@ -130,10 +130,11 @@ def _listener(given: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((given.host, given.port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter for a port beyond 65535
         listener.close()
+        reason = getattr(error, "strerror", None) or error
         where = f"{given.host}:{given.port}"
-        raise Conflict(f"cannot listen on {where}: {error.strerror}; choose another DUEWORK_PORT") from error
+        raise Conflict(f"cannot listen on {where}: {reason}; choose another DUEWORK_PORT") from error
     return listener
 
 

@@ -27,12 +27,16 @@ _PASSWORD = re.compile(r"(\b(?:ssl)?password\s*=\s*)(?:'[^']*'|[^&\s]*)")
 
 
 def setting(
-    default: Any, text: str, *aliases: str, choices: tuple[str, ...] = (), secret: bool = False
+    default: Any,
+    text: str,
+    *aliases: str,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+    positive: bool = False,
 ) -> Any:
     """A field of `Settings`: its default, its sentence in the reference, and older names it answers to."""
-    return field(
-        default=default, metadata={"text": text, "aliases": aliases, "choices": choices, "secret": secret}
-    )
+    told = {"text": text, "aliases": aliases, "choices": choices, "secret": secret, "positive": positive}
+    return field(default=default, metadata=told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,7 @@ class Settings:
         10,
         "Database connections of one API or scheduler process, at most.",
         "ORCHESTRATOR_DATABASE_POOL_SIZE",
+        positive=True,
     )
     host: str = setting("127.0.0.1", "Address that the API binds.", "UVICORN_HOST")
     port: int = setting(8080, "Port that the API binds.", "UVICORN_PORT")
@@ -81,23 +86,29 @@ class Settings:
         timedelta(seconds=30),
         "How long a lease lasts; it is renewed every third of that.",
         "WORKER_LEASE_SECONDS",
+        positive=True,
     )
     poll_interval: timedelta = setting(
         timedelta(seconds=1),
         "A worker looks for work at least this often, whatever LISTEN says.",
         "WORKER_POLL_INTERVAL",
+        positive=True,
     )
     poll_only: bool = setting(
         False, "Do without LISTEN, for PgBouncer in transaction mode; latency is then the poll interval."
     )
-    concurrency: int = setting(10, "Runs that one worker process executes at once.")
-    processes: int = setting(1, "Worker processes of `duework worker`.")
+    concurrency: int = setting(10, "Runs that one worker process executes at once.", positive=True)
+    processes: int = setting(1, "Worker processes of `duework worker`.", positive=True)
     labels: str = setting("", "Labels of this worker, `name=value` separated by commas.")
     drain_timeout: timedelta = setting(
         timedelta(seconds=30), "How long a draining worker lets its runs finish before it gives them back."
     )
-    heartbeat_interval: timedelta = setting(timedelta(seconds=5), "How often a worker says that it lives.")
-    tick_interval: timedelta = setting(timedelta(seconds=1), "How often the scheduler looks for due tasks.")
+    heartbeat_interval: timedelta = setting(
+        timedelta(seconds=5), "How often a worker says that it lives.", positive=True
+    )
+    tick_interval: timedelta = setting(
+        timedelta(seconds=1), "How often the scheduler looks for due tasks.", positive=True
+    )
     horizon: timedelta = setting(
         timedelta(seconds=30),
         "How far ahead occurrences are materialised, so that workers start on the instant.",
@@ -107,12 +118,18 @@ class Settings:
         "How late an instant may be and still count as on time; later ones are the catch-up policy's.",
         "SCHEDULER_MISFIRE_GRACE_TIME",
     )
-    tick_batch: int = setting(500, "Tasks that one tick transaction takes at most.")
-    reap_interval: timedelta = setting(timedelta(seconds=2), "How often expired leases are looked for.")
-    rotation_interval: timedelta = setting(
-        timedelta(seconds=30), "How often the slots of the queue are rotated and drained ones truncated."
+    tick_batch: int = setting(500, "Tasks that one tick transaction takes at most.", positive=True)
+    reap_interval: timedelta = setting(
+        timedelta(seconds=2), "How often expired leases are looked for.", positive=True
     )
-    retention: timedelta = setting(timedelta(days=90), "How long history is kept; whole months are dropped.")
+    rotation_interval: timedelta = setting(
+        timedelta(seconds=30),
+        "How often the slots of the queue are rotated and drained ones truncated.",
+        positive=True,
+    )
+    retention: timedelta = setting(
+        timedelta(days=90), "How long history is kept; whole months are dropped.", positive=True
+    )
     catalog: Path | None = setting(
         None,
         "Folder of tool entries (`*.yaml`, or the seeds' `tools.json`) beside those that duework brings.",
@@ -137,8 +154,8 @@ class Settings:
         "Operator's floor for injection: a looser policy needs the scope `reflex:loosen`.",
         choices=("allow", "flag", "block"),
     )
-    max_body_bytes: int = setting(1_048_576, "Largest request body that the API reads.")
-    max_output_bytes: int = setting(1_048_576, "Largest output of one step.")
+    max_body_bytes: int = setting(1_048_576, "Largest request body that the API reads.", positive=True)
+    max_output_bytes: int = setting(1_048_576, "Largest output of one step.", positive=True)
 
     @property
     def loopback(self) -> bool:
@@ -167,7 +184,9 @@ def load(
         if text is None:
             continue
         try:
-            values[spec.name] = _convert(text, hints[spec.name], spec)
+            values[spec.name] = value = _convert(text, hints[spec.name], spec)
+            if spec.metadata["positive"] and not value:
+                raise ValueError(f"{text} is not more than zero")
         except (ValueError, ValidationFailed) as error:
             problems.append(Problem("invalid_setting", f"{name}: {error}"))
     if problems:

@@ -85,6 +85,14 @@ def test_flags_win_over_the_environment_and_that_over_dotenv(tmp_path: Path) -> 
     assert (given_.port, given_.host, given_.processes, given_.concurrency) == (1001, "localhost", 3, 10)
 
 
+@pytest.mark.parametrize("name", ["LEASE_SECONDS", "POLL_INTERVAL", "POOL_SIZE", "CONCURRENCY", "TICK_BATCH"])
+def test_what_must_be_more_than_zero_is(name: str) -> None:
+    """A lease of no length or a pause of none would stop or burn a process; a drain of none is a wish."""
+    with pytest.raises(ValidationFailed, match=f"DUEWORK_{name}: 0 is not more than zero"):
+        load({f"DUEWORK_{name}": "0"})
+    assert load({"DUEWORK_DRAIN_TIMEOUT": "0"}).drain_timeout == timedelta(0)
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -119,7 +127,7 @@ some = st.fixed_dictionaries(
     optional={
         "database_url": st.sampled_from(["postgresql://u:p@h/d", "embedded"]),
         "lease_seconds": st.integers(1, 10**7).map(lambda ms: timedelta(milliseconds=ms)),
-        "concurrency": st.integers(0, 1000),
+        "concurrency": st.integers(1, 1000),
         "poll_only": st.booleans(),
         "log_level": st.sampled_from(["DEBUG", "INFO", "ERROR"]),
         "state_dir": st.sampled_from([None, Path("/x/y z")]),
