@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from engine.db import Connection
 from engine.errors import AuthenticationFailed, Conflict
-from engine.settings import Settings
+from engine.settings import LOOPBACK, Settings
 from engine.store import agents
 from engine.store.agents import Agent
 
@@ -51,10 +52,23 @@ async def require_credentials(conn: Connection, settings: Settings) -> None:
 
 
 def _in_development(request: Request, settings: Settings) -> bool:
-    """Development mode, a loopback server and a loopback client that no proxy stands before."""
+    """Development mode, a loopback server, and a loopback client that means it.
+
+    No proxy stands before it, and it asked for this host by a loopback name: a web page whose own name was
+    pointed here (DNS rebinding) would send that name as Host, and its address as Origin.
+    """
     proxied = any(name in request.headers for name in _FORWARDED)
     local = settings.environment == "development" and settings.loopback
-    return local and not proxied and _loopback(request.client.host if request.client else "")
+    asked = [f"//{request.headers.get('host', '')}", *request.headers.getlist("origin")]
+    meant = all(_hostname(each) in LOOPBACK for each in asked)
+    return local and not proxied and meant and _loopback(request.client.host if request.client else "")
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _loopback(host: str) -> bool:

@@ -99,10 +99,17 @@ async def connection(source: Pool) -> AsyncIterator[Connection]:
         async with source.connection() as conn:
             yield conn
     except (psycopg.OperationalError, PoolTimeout) as error:
-        state = getattr(error, "sqlstate", None)
-        if state is not None and not state.startswith(OUTAGES):
+        if not is_outage(error):
             raise  # the server answered: a serialization failure or a timeout is not an outage
         raise StoreUnavailable(f"the database does not answer: {error}") from error
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the server is away, going, coming or out of room, rather than answering with a refusal."""
+    if not isinstance(error, psycopg.OperationalError | PoolTimeout):
+        return False
+    state = getattr(error, "sqlstate", None)
+    return state is None or state.startswith(OUTAGES)
 
 
 def unavailable(url: str, error: Exception) -> StoreUnavailable:

@@ -307,10 +307,14 @@ class Attempt:
         if mode == "continue":
             return failure.record
         try:
-            value = mode["value"].render(self.context | {"error": failure.record.error})
-        except ValidationFailed:
+            value = self.secrets.conceal(mode["value"].render(self.context | {"error": failure.record.error}))
+            check_storable(value, self.ports.max_output_bytes)
+            value = self._gate(sight, "output", value, prepared.policy)
+        except GateBlocked as blocked:
+            raise self._give_up(prepared, started, tries, blocked, sight.input, sight.verdicts) from error
+        except (ValidationFailed, OutputInvalid):
             raise failure from error
-        return replace(failure.record, output=value)
+        return replace(failure.record, output=value, verdict=sight.verdicts or None)
 
     def _give_up(
         self,

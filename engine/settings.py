@@ -135,7 +135,10 @@ class Settings:
         "Folder of tool entries (`*.yaml`, or the seeds' `tools.json`) beside those that duework brings.",
     )
     connections: str = setting(
-        "", "Databases that `sql.query` may use, `name=postgresql://…` separated by spaces.", secret=True
+        "",
+        "Databases that `sql.query` and `sql.execute` may use, `name=postgresql://…` separated by spaces; "
+        "in development `duework` is the own one.",
+        secret=True,
     )
     http_allow: str = setting(
         "",
@@ -211,9 +214,14 @@ def secret(name: str, settings: Settings) -> str | None:
 
 
 def connections(settings: Settings) -> dict[str, str]:
-    """Connection name → database URL, for the tools that speak SQL. `duework` is always the own database."""
+    """Connection name → database URL, for the tools that speak SQL: those that the operator named.
+
+    In development `duework` is the own database. Elsewhere it is not, unless it is named: its role may write
+    everything there, tokens and the audit log included, so a pipeline that has it is as good as an admin.
+    """
     named = dict(pair.split("=", 1) for pair in settings.connections.split() if "=" in pair)
-    return {"duework": settings.database_url, **named}
+    own = {"duework": settings.database_url} if settings.environment == "development" else {}
+    return {**own, **named}
 
 
 def masked_url(url: str) -> str:

@@ -57,11 +57,11 @@ def _plan(row: Row, horizon: timedelta, grace: timedelta) -> tuple[Plan, timedel
         schedule = tasks.schedule_from(row)
         options = Catchup.of(row["schedule_options"], grace)
         jitter = parse_duration(row["schedule_options"].get("jitter", 0))
-    except ValidationFailed as error:
+        return catchup.plan(schedule, options, row["next_run"], row["at"], horizon), jitter
+    except (ValidationFailed, ArithmeticError, TypeError, ValueError) as error:
         log = telemetry.logger("scheduler.tick")
         log.error("task.unschedulable", task_id=str(row["id"]), task=row["name"], error=str(error))
         return Plan((), (), None), timedelta(0)
-    return catchup.plan(schedule, options, row["next_run"], row["at"], horizon), jitter
 
 
 async def _insert(

@@ -36,6 +36,7 @@ def settings_for(database_url: str, **given: Any) -> Settings:
         "drain_timeout": timedelta(seconds=5),
         "log_level": "DEBUG",
         "log_format": "json",
+        "environment": "development",
     }
     return Settings(**quick | given)
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from engine import db, telemetry
-from engine.db import Pool, Row
+from engine.db import Connection, Pool, Row
 from engine.metrics import Metrics
 from engine.plan import StepRecord
 from engine.store import leases, notifier
@@ -28,6 +28,8 @@ from workers.settler import Settlement, Settler
 
 AHEAD = 0.5
 """Seconds of work that are leased ahead: short runs come in large batches, long ones are not hoarded."""
+BUSY = timedelta(milliseconds=50)
+"""How long to wait when the only due rows are locked by somebody else."""
 STALE = 2.0
 """Seconds after which a lease that has not started goes back, for another process to take."""
 
@@ -49,6 +51,7 @@ class Coordinator:
         self._running: set[asyncio.Task[None]] = set()
         self._typical = float("inf")
         self._wake = asyncio.Event()
+        self.recheck: Callable[[], None] = lambda: None
         self._leasing = asyncio.Lock()
         self._log = telemetry.logger("workers.coordinator")
 
@@ -61,8 +64,9 @@ class Coordinator:
         """A notification arrived: new work, or the cancellation of a run that may be ours."""
         if channel != notifier.CANCEL:
             self._wake.set()
-        elif (held := self.held.get(UUID(payload))) is not None:
-            self._stop(held, "canceled by request")
+        elif payload in map(str, self.held):
+            # Anyone may NOTIFY: the row's own flag and reason decide, and the renewal reads them.
+            self.recheck()
 
     async def fetch(self) -> None:
         """One round: lease what fits, then wait for room, news, the next row's instant or the poll."""
@@ -82,18 +86,34 @@ class Coordinator:
             async with db.connection(self.pool) as conn:
                 # Each statement commits by itself: a run starts as soon as its lease is durable.
                 taken = await leases.lease(conn, self.config.process.id, room, self.config.lease)
-                again = [lease.run_id for lease in taken if lease.attempt > 1 or lease.state is not None]
-                finished = await leases.checkpoints(conn, again) if again else {}
-                self._take(taken, finished, began)
-                return await leases.next_due(conn) if len(taken) < room else timedelta(0)
+                await self._take(conn, taken, began)
+                if len(taken) == room:
+                    return timedelta(0)
+                wait = await leases.next_due(conn)
+        # A row that is due and was not taken is locked by somebody: asking at once again would spin.
+        return wait if taken or wait is None else max(wait, BUSY)
 
-    def _take(self, taken: Sequence[Lease], finished: Mapping[UUID, Sequence[Row]], began: float) -> None:
-        for lease in taken:
-            records = tuple(StepRecord.of(one) for one in finished.get(lease.run_id, ()))
-            held = Held(lease, began + self.config.lease.total_seconds(), began, finished=records)
-            self.held[lease.run_id] = held
-            self._buffer.append(held)
+    async def _take(self, conn: Connection, taken: Sequence[Lease], began: float) -> None:
+        """Hold new leases; those of runs that somebody held before get their finished steps first."""
+        end = began + self.config.lease.total_seconds()
+        fresh = [Held(lease, end, began) for lease in taken]
+        self.held |= {held.lease.run_id: held for held in fresh}
         self.metrics.leased.inc(len(taken))
+        again = [held.lease.run_id for held in fresh if held.lease.leased_before]
+        finished: dict[UUID, list[Row]] | None = None
+        try:
+            finished = await leases.checkpoints(conn, again) if again else {}
+        finally:
+            if (
+                finished is None
+            ):  # the leases are ours and go back, rather than lie idle until they are reaped
+                for held in fresh:
+                    held.stop = "drain"
+                    await self._finish(held, self.runner.stopped(held))
+        for held in fresh:
+            held.finished = tuple(StepRecord.of(one) for one in finished.get(held.lease.run_id, ()))
+            held.kept = {(one.step, one.item) for one in held.finished}
+        self._buffer.extend(fresh)
         self._fill()
 
     def _fill(self) -> None:
@@ -153,26 +173,30 @@ class Coordinator:
 
     async def renew(self) -> None:
         """Prolong every lease; stop locally what is lost, canceled, or could not be confirmed in time."""
-        now = time.monotonic()
         everything = list(self.held.values())
-        for held in everything:
-            if now >= held.deadline:
-                self._stop(held, "lost")
         if not everything:
             return
+        now = time.monotonic()
         async with db.connection(self.pool) as conn:
             pairs = [(held.lease.run_id, held.lease.fence) for held in everything]
             ours = await leases.renew(conn, pairs, self.config.lease)
         for held in everything:
             if held.lease.run_id not in self.held:
                 continue  # settled while the renewal was under way
-            if held.lease.run_id not in ours:
+            renewal = ours.get(held.lease.run_id)
+            if renewal is None:
                 self._stop(held, "lost")
-                continue
-            held.deadline = now + self.config.lease.total_seconds()
-            reason = ours[held.lease.run_id]
-            if reason is not None:
-                self._stop(held, reason)
+            elif renewal.renewed:
+                held.deadline = now + self.config.lease.total_seconds()
+                if renewal.cancel_reason is not None:
+                    self._stop(held, renewal.cancel_reason)
+
+    async def enforce(self) -> None:
+        """Stop what could not be renewed before its lease ran out, whatever holds the renewal up."""
+        now = time.monotonic()
+        for held in list(self.held.values()):
+            if now >= held.deadline:
+                self._stop(held, "lost")
 
     async def drain(self) -> None:
         """Take nothing new, let runs finish for a while, then give back what is left; no attempt is used up."""

@@ -27,6 +27,7 @@ from workers.runner import Runner
 from workers.settler import Settler
 
 PROMOTE_EVERY = timedelta(seconds=15)
+ENFORCE_EVERY = timedelta(seconds=1)
 
 
 async def serve(settings: Settings) -> None:
@@ -89,10 +90,13 @@ def _services(
         async with coordinator.pool.connection() as conn:
             await leases.promote(conn)
 
+    renewal = Service("workers.renew", coordinator.renew, config.lease / 3)
+    coordinator.recheck = renewal.wake
     services = [
         Service("workers.fetch", coordinator.fetch, at_once),
         Service("workers.settle", settler.flush, at_once),
-        Service("workers.renew", coordinator.renew, config.lease / 3),
+        renewal,
+        Service("workers.enforce", coordinator.enforce, min(ENFORCE_EVERY, config.lease / 6)),
         Service("workers.heartbeat", heartbeat.beat, config.heartbeat),
         Service("workers.promote", promote, PROMOTE_EVERY),
     ]

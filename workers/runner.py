@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -36,7 +36,10 @@ PLANS = 1000
 
 @dataclass(slots=True)
 class Held:
-    """One lease that this process holds: when it runs out by the local clock, and why it must stop, if so."""
+    """One lease that this process holds: when it runs out by the local clock, and why it must stop, if so.
+
+    `finished` are the steps of earlier leases, `kept` all that a checkpoint holds by now.
+    """
 
     lease: Lease
     deadline: float
@@ -44,7 +47,7 @@ class Held:
     stop: str | None = None
     task: asyncio.Task[None] | None = None
     finished: tuple[StepRecord, ...] = ()
-    checkpointed: bool = False
+    kept: set[tuple[str, int | None]] = field(default_factory=set)
 
     def clock(self) -> datetime:
         """Database time: the lease's own instant plus what has passed here since; a clock change cannot move it."""
@@ -112,6 +115,7 @@ class Runner:
             event=lease.event,
             state=lease.state or {},
             finished=held.finished,
+            agent_id=lease.created_by,
             last_attempt=lease.attempt >= retry.max_attempts,
         )
         return Attempt(plan, run, self._ports(held))
@@ -163,15 +167,14 @@ class Runner:
                 continue
             if not kept:
                 break
-            held.checkpointed = True
+            held.kept.add((record.step, record.item))
             return
         raise LeaseLost(f"run {lease.run_id} is no longer held under fence {lease.fence}")
 
     async def _park(self, held: Held, outcome: Outcome) -> None:
         """Keep every finished step, so that the next lease goes on where this one waits."""
-        known = {(one.step, one.item) for one in held.finished}
         for record in outcome.steps:
-            if (record.step, record.item) not in known:
+            if (record.step, record.item) not in held.kept:
                 await self._checkpoint(held, record)
 
     def stopped(
@@ -192,7 +195,7 @@ class Runner:
             finished_at=held.clock(),
             error={"code": "canceled", "message": held.stop},
             steps=tuple(attempt.records) if attempt else held.finished,
-            checkpointed=held.checkpointed or bool(held.finished),
+            checkpointed=bool(held.kept),
         )
 
     def _settlement(
@@ -205,7 +208,7 @@ class Runner:
         delay = self._retry_delay(lease, outcome, attempt)
         steps = outcome.steps
         if delay is not None:  # checkpointed steps are written once, when the run ends
-            steps = tuple(one for one in steps if not self._is_kept(one, attempt))
+            steps = tuple(one for one in steps if (one.step, one.item) not in held.kept)
         return Settlement(
             "settle" if delay is None else "retry",
             lease.run_id,
@@ -217,13 +220,8 @@ class Runner:
             output=outcome.output,
             steps=steps,
             delay=delay or timedelta(0),
-            checkpointed=held.checkpointed or bool(held.finished),
+            checkpointed=bool(held.kept),
         )
-
-    def _is_kept(self, record: StepRecord, attempt: Attempt | None) -> bool:
-        assert attempt is not None, "a run without an attempt has no steps"
-        prepared = next(one for one in attempt.plan.steps if one.step.id == record.step)
-        return not prepared.entry.idempotent and record.status in ("succeeded", "skipped")
 
     def _retry_delay(self, lease: Lease, outcome: Outcome, attempt: Attempt | None) -> timedelta | None:
         """When to try again; None when the run is over. The error's class decides, never its words."""

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 
-from engine import telemetry
+from engine import db, telemetry
 from engine.db import Connection, Pool, Row
 from engine.errors import OutputInvalid
 from engine.plan import StepRecord
@@ -103,13 +103,24 @@ class Settler:
     async def _bisected(self, conn: Connection, group: Sequence[Settlement], writer: Writer) -> set[UUID]:
         try:
             return await writer(conn, group)
-        except psycopg.DataError as error:
-            self._log.warning("settle.bisected", size=len(group), error=str(error))
+        except (psycopg.Error, TypeError, ValueError, RecursionError) as error:
+            if db.is_outage(error):
+                raise  # the batch waits for the database, and is written then
+            self._log.warning("settle.bisected", size=len(group), kind=type(error).__name__)
             if len(group) == 1:
-                return await self._settle(conn, [_unstorable(group[0], error)])
+                return await self._alone(conn, group[0], error)
             middle = len(group) // 2
             first = await self._bisected(conn, group[:middle], writer)
             return first | await self._bisected(conn, group[middle:], writer)
+
+    async def _alone(self, conn: Connection, one: Settlement, error: Exception) -> set[UUID]:
+        """End a run whose result cannot be written; if not even that can be, its lease runs out and is reaped."""
+        try:
+            return await self._settle(conn, [_unstorable(one, error)])
+        except psycopg.Error as again:
+            if db.is_outage(again):
+                raise
+            return set()
 
     async def _settle(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
         checkpointed = [one.run_id for one in group if one.checkpointed]
@@ -145,9 +156,10 @@ def _step_rows(group: Sequence[Settlement]) -> list[Row]:
     return [{**step.as_dict(), "run_id": str(one.run_id)} for one in group for step in one.steps]
 
 
-def _unstorable(one: Settlement, error: psycopg.DataError) -> Settlement:
+def _unstorable(one: Settlement, error: Exception) -> Settlement:
     """The same run, ended as failed without the value that PostgreSQL refused."""
-    reason = OutputInvalid(f"PostgreSQL cannot store what the run produced: {error.sqlstate}")
+    state = getattr(error, "sqlstate", None) or type(error).__name__
+    reason = OutputInvalid(f"PostgreSQL cannot store what the run produced: {state}")
     return Settlement(
         "settle",
         one.run_id,

@@ -33,6 +33,12 @@ _STEP_ORDER = (
 )  # fmt: skip
 
 
+_INTEGERS = frozenset(
+    {"max_attempts", "max", "limit", "priority", "pause_after_failures", "max_tokens", "max_parallel"}
+)
+_FREE = frozenset({"with", "params", "params_schema", "value", "labels"})
+
+
 def parse_definition(document: Document | Mapping[str, Any]) -> Definition:
     """The definition that a document in format v1 or the seed format writes.
 
@@ -96,7 +102,7 @@ def _hold_against(reading: Reading, schema: str, value: Mapping[str, Any]) -> No
 
 def _normalised(v1: Mapping[str, Any]) -> dict[str, Any]:
     """The one form of what `v1` says: known order, no `x-` keys, short forms written out."""
-    document = {key: copied(v1[key]) for key in _ORDER if key in v1}
+    document = {key: _whole(key, copied(v1[key])) for key in _ORDER if key in v1}
     schedule = document["schedule"]
     if isinstance(schedule.get("event"), str):
         schedule["event"] = {"topic": schedule["event"]}
@@ -104,6 +110,17 @@ def _normalised(v1: Mapping[str, Any]) -> dict[str, Any]:
         if key in document:
             document[key] = [_normalised_step(step) for step in document[key]]
     return document
+
+
+def _whole(key: str, value: Any) -> Any:
+    """Integers as integers: to JSON Schema 3.0 is one, to PostgreSQL and to slices it is not."""
+    if key in _FREE:
+        return value
+    if isinstance(value, float) and key in _INTEGERS:
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _whole(name, member) for name, member in value.items()}
+    return [_whole(key, member) for member in value] if isinstance(value, list) else value
 
 
 def _normalised_step(step: Mapping[str, Any]) -> dict[str, Any]:

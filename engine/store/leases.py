@@ -26,12 +26,17 @@ from engine.db import Connection, Row
 
 CRASHES_FORGIVEN = 2
 """Leases a run may lose to dying workers on top of its own max_attempts before it is dead-lettered."""
+EXPIRED_AT_ONCE = 1000
+"""Rows that one statement turns into missed occurrences."""
 _MOVES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A worker's right to one run until it is settled, lost or given back. `leased_at` is database time."""
+    """A worker's right to one run until it is settled, lost or given back. `leased_at` is database time.
+
+    `leased_before`: somebody held the run already, whatever `attempt` says, so it may have checkpoints.
+    """
 
     run_id: UUID
     fence: int
@@ -45,6 +50,8 @@ class Lease:
     params: dict[str, Any] | None
     event: dict[str, Any] | None
     state: dict[str, Any] | None
+    leased_before: bool
+    created_by: UUID | None
 
 
 async def lease(
@@ -63,16 +70,24 @@ async def next_due(conn: Connection, *, now: datetime | None = None) -> timedelt
     return row["wait"] if row else None
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease that is still ours. Not `renewed`: the row was locked, and the old end stands."""
+
+    renewed: bool
+    cancel_reason: str | None
+
+
 async def renew(
     conn: Connection, held: Sequence[tuple[UUID, int]], duration: timedelta, *, now: datetime | None = None
-) -> dict[UUID, str | None]:
-    """Prolong leases; the answer maps those still held to their cancel reason (None: go on)."""
+) -> dict[UUID, Renewal]:
+    """Prolong leases; those that are missing from the answer are lost."""
     held = sorted(
         held
     )  # every batch locks its rows in the order of their ids, so that two cannot block each other
     values = {"run_ids": [r for r, _ in held], "fences": [f for _, f in held], "lease": duration, "now": now}
     rows = await _moving(conn, "renew_leases", values)
-    return {row["run_id"]: row["cancel_reason"] for row in rows}
+    return {row["run_id"]: Renewal(row["renewed"], row["cancel_reason"]) for row in rows}
 
 
 async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) -> set[UUID]:
@@ -89,13 +104,22 @@ async def retry(
 ) -> set[UUID]:
     """Put failed runs back after their `delay` (seconds), with the failed attempt in history."""
     values = {"runs": _json(runs), "steps": json.dumps(steps), "now": now}
-    return {row["run_id"] for row in await _moving(conn, "retry_runs", values)}
+    return await _put_back(conn, "retry_runs", values)
 
 
 async def release(conn: Connection, runs: Sequence[Row], *, now: datetime | None = None) -> set[UUID]:
     """Give leases back without using the attempt up: {id, fence, delay (seconds), state}."""
     values = {"runs": _json(runs), "now": now}
-    return {row["run_id"] for row in await _moving(conn, "release_runs", values)}
+    return await _put_back(conn, "release_runs", values)
+
+
+async def _put_back(conn: Connection, name: str, values: Row) -> set[UUID]:
+    """Run a statement that ends a run instead where its cancellation was promised; those whose fence was good."""
+    rows = await _moving(conn, name, values)
+    canceled = [row["run_id"] for row in rows if row["canceled"]]
+    if canceled:
+        await archive_checkpoints(conn, canceled)
+    return {row["run_id"] for row in rows}
 
 
 async def checkpoint(conn: Connection, run_id: UUID, fence: int, step: str, item: int, record: Row) -> bool:
@@ -127,7 +151,7 @@ async def reap(conn: Connection, *, limit: int = 500, now: datetime | None = Non
     return await _moving(conn, "reap_leases", {"limit": limit, "grace": CRASHES_FORGIVEN, "now": now})
 
 
-async def expire(conn: Connection, *, limit: int = 1000, now: datetime | None = None) -> list[Row]:
+async def expire(conn: Connection, *, limit: int = EXPIRED_AT_ONCE, now: datetime | None = None) -> list[Row]:
     """Turn rows that nobody started in time into missed occurrences."""
     return await _moving(conn, "expire_due_work", {"limit": limit, "now": now})
 

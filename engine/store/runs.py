@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Column, Float, MetaData, Table, cast, func, select
+from sqlalchemy import Column, Float, MetaData, Select, Table, cast, func, select, union_all
 
 from engine import db
 from engine.db import Connection, Row
 from engine.errors import Conflict, NotFound
-from engine.store.tables import runs_view, step_run, task_run
+from engine.store.tables import runs_parts, runs_view, step_run, task_run
 
 _steps_columns = tuple(Column(column.name, column.type) for column in step_run.columns)
 steps_view = Table("steps", MetaData(schema="duework"), *_steps_columns)
@@ -103,8 +103,16 @@ async def page(
     `filters`: task_id, task, status, success, trigger, since, until (by started_at, or scheduled_for while
     it has not started).
     """
-    columns = runs_view.c
-    statement = select(runs_view).order_by(columns.run_id.desc())
+    newest = [_newest(part, filters, before, offset + limit) for part in runs_parts]
+    merged = union_all(*newest).subquery()
+    statement = select(merged).order_by(merged.c.run_id.desc()).offset(offset).limit(limit)
+    return await db.select(conn, statement)
+
+
+def _newest(part: Table, filters: Mapping[str, Any], before: UUID | None, limit: int) -> Select[Any]:
+    """The newest of one part of `duework.runs`, by its own index."""
+    columns = part.c
+    statement = select(part).order_by(columns.run_id.desc()).limit(limit)
     for name in ("task_id", "task", "status", "success", "trigger"):
         if filters.get(name) is not None:
             statement = statement.where(columns[name] == filters[name])
@@ -113,9 +121,7 @@ async def page(
         statement = statement.where(instant >= filters["since"])
     if filters.get("until") is not None:
         statement = statement.where(instant < filters["until"])
-    if before is not None:
-        statement = statement.where(columns.run_id < before)
-    return await db.select(conn, statement.offset(offset).limit(limit))
+    return statement if before is None else statement.where(columns.run_id < before)
 
 
 async def latest(conn: Connection, task_id: UUID) -> Row | None:

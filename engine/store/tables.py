@@ -270,25 +270,33 @@ idempotency_key = Table(
     _filled("created_at", INSTANT),
 )
 
-# The views that the API pages through; read-only.
-runs_view = Table(
-    "runs",
-    MetaData(schema="duework"),
-    Column("run_id", UUID()),
-    Column("task_id", UUID()),
-    Column("task", Text),
-    Column("task_version", Integer),
-    Column("trigger", Text),
-    Column("status", Text),
-    Column("success", Boolean),
-    Column("attempt", Integer),
-    Column("scheduled_for", INSTANT),
-    Column("started_at", INSTANT),
-    Column("finished_at", INSTANT),
-    Column("duration_ms", Double),
-    Column("params", JSONB),
-    Column("output", JSONB),
-    Column("error", JSONB),
-    Column("worker", Text),
-    Column("parent_run_id", UUID()),
-)
+# The views that the API reads.
+_views = MetaData(schema="duework")
+
+
+def _runs(name: str) -> Table:
+    return Table(
+        name,
+        _views,
+        Column("run_id", UUID()),
+        Column("task_id", UUID()),
+        Column("task", Text),
+        Column("task_version", Integer),
+        Column("trigger", Text),
+        Column("status", Text),
+        Column("success", Boolean),
+        Column("attempt", Integer),
+        Column("scheduled_for", INSTANT),
+        Column("started_at", INSTANT),
+        Column("finished_at", INSTANT),
+        Column("duration_ms", Double),
+        Column("params", JSONB),
+        Column("output", JSONB),
+        Column("error", JSONB),
+        Column("worker", Text),
+        Column("parent_run_id", UUID()),
+    )
+
+
+runs_view = _runs("runs")
+runs_parts = (_runs("runs_ended"), _runs("runs_live"), _runs("runs_unstarted"))

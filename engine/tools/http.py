@@ -34,6 +34,13 @@ class HttpTools:
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allowed = frozenset(host.lower() for host in allowed)
+        # The pool knows connections by address, and the address is all that the URL has left here: a TLS connection
+        # whose certificate was checked for one name must not serve another name on the same address.
+        self._tls = httpx2.AsyncClient(
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx2.Limits(max_connections=100, max_keepalive_connections=0),
+        )
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             trust_env=False,
@@ -43,6 +50,7 @@ class HttpTools:
     async def close(self) -> None:
         """Close the pooled connections."""
         await self._client.aclose()
+        await self._tls.aclose()
 
     async def request(self, arguments: Arguments, call: Call) -> dict[str, Any]:
         """http.request and its short forms: {method?, url, headers?, params?, json|body?, expect?}.
@@ -98,7 +106,8 @@ class HttpTools:
 
     async def _read(self, request: httpx2.Request) -> httpx2.Response:
         """Send and read the answer, stopping at MAX_RESPONSE bytes whatever its headers say."""
-        response = await self._client.send(request, stream=True)
+        client = self._tls if request.url.scheme == "https" else self._client
+        response = await client.send(request, stream=True)
         try:
             chunks, size = [], 0
             async for chunk in response.aiter_bytes():

@@ -1,26 +1,44 @@
 -- The SQL contract: what people and dashboards read. Columns are only ever added.
 
-CREATE VIEW duework.runs AS
+-- Runs in three parts, so that a page of the newest can be read from each by its own index and merged:
+-- a LIMIT over the UNION ALL of joins would sort the whole history (652 ms at a million runs, 1 ms this way).
+CREATE VIEW duework.runs_ended (
+  run_id, task_id, task, task_version, trigger, status, success, attempt, scheduled_for, started_at,
+  finished_at, duration_ms, params, output, error, worker, parent_run_id) AS
 SELECT r.run_id, r.task_id, t.name AS task, r.task_version, r.trigger,
        CASE WHEN r.status = 'expired' THEN 'dead' ELSE r.status END AS status,
        r.success, r.attempt, r.scheduled_for, r.started_at, r.finished_at, r.duration_ms,
        r.params, r.output, r.error, r.worker, r.parent_run_id
 FROM duework.task_run r LEFT JOIN duework.task t ON t.id = r.task_id
-WHERE r.final
-UNION ALL
+WHERE r.final;
+
+CREATE VIEW duework.runs_live (
+  run_id, task_id, task, task_version, trigger, status, success, attempt, scheduled_for, started_at,
+  finished_at, duration_ms, params, output, error, worker, parent_run_id) AS
 SELECT d.id, d.task_id, t.name, d.task_version, d.trigger,
        CASE WHEN d.locked_until IS NOT NULL THEN 'running'
             WHEN d.state IS NOT NULL THEN 'waiting'
             WHEN d.run_at > now() THEN 'scheduled'
             ELSE 'queued' END,
-       NULL, d.attempt, d.scheduled_for, NULL, NULL, NULL,
-       d.params, NULL, NULL, d.locked_by, d.parent_run_id
-FROM duework.due_work d LEFT JOIN duework.task t ON t.id = d.task_id
-UNION ALL
-SELECT o.run_id, o.task_id, t.name, NULL, 'schedule', o.disposition,
-       NULL, 0, o.scheduled_for, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+       NULL::boolean, d.attempt, d.scheduled_for, NULL::timestamptz, NULL::timestamptz, NULL::double precision,
+       d.params, NULL::jsonb, NULL::jsonb, d.locked_by, d.parent_run_id
+FROM duework.due_work d LEFT JOIN duework.task t ON t.id = d.task_id;
+
+CREATE VIEW duework.runs_unstarted (
+  run_id, task_id, task, task_version, trigger, status, success, attempt, scheduled_for, started_at,
+  finished_at, duration_ms, params, output, error, worker, parent_run_id) AS
+SELECT o.run_id, o.task_id, t.name, NULL::integer, 'schedule'::text, o.disposition,
+       NULL::boolean, 0, o.scheduled_for, NULL::timestamptz, NULL::timestamptz, NULL::double precision,
+       NULL::jsonb, NULL::jsonb, NULL::jsonb, NULL::text, NULL::uuid
 FROM duework.occurrence o LEFT JOIN duework.task t ON t.id = o.task_id
 WHERE o.run_id IS NOT NULL AND o.disposition <> 'scheduled';
+
+CREATE VIEW duework.runs AS
+SELECT * FROM duework.runs_ended
+UNION ALL
+SELECT * FROM duework.runs_live
+UNION ALL
+SELECT * FROM duework.runs_unstarted;
 COMMENT ON VIEW duework.runs IS 'One row per run, all its attempts together, live ones included';
 COMMENT ON COLUMN duework.runs.run_id IS 'Known from the moment the work is accepted; UUID version 7, so it sorts by time';
 COMMENT ON COLUMN duework.runs.task_id IS 'The task whose definition ran';
@@ -39,6 +57,23 @@ COMMENT ON COLUMN duework.runs.output IS 'The pipeline''s output, as the gate pa
 COMMENT ON COLUMN duework.runs.error IS '{code, message, step, …} of the last attempt';
 COMMENT ON COLUMN duework.runs.worker IS 'The worker that holds or last held it';
 COMMENT ON COLUMN duework.runs.parent_run_id IS 'The run whose step started this one, or that this one retries';
+
+DO $$
+-- The three parts mean by each column what the whole means by it.
+DECLARE
+  part text;
+  field record;
+BEGIN
+  FOREACH part IN ARRAY ARRAY['runs_ended', 'runs_live', 'runs_unstarted'] LOOP
+    EXECUTE format('COMMENT ON VIEW duework.%I IS %L', part, 'A part of duework.runs; read that one');
+    FOR field IN
+      SELECT a.attname AS name, col_description(a.attrelid, a.attnum) AS meaning
+      FROM pg_attribute a WHERE a.attrelid = 'duework.runs'::regclass AND a.attnum > 0
+    LOOP
+      EXECUTE format('COMMENT ON COLUMN duework.%I.%I IS %L', part, field.name, field.meaning);
+    END LOOP;
+  END LOOP;
+END $$;
 
 CREATE VIEW duework.attempts AS
 SELECT r.run_id, r.attempt, r.task_id, t.name AS task, r.task_version, r.status, r.success, r.final,
@@ -198,7 +233,7 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL; -- another database of this cluster made it, perhaps at this very moment
 END $$;
 GRANT USAGE ON SCHEMA duework TO duework_reader;
-GRANT SELECT ON duework.runs, duework.attempts, duework.steps, duework.occurrences, duework.upcoming,
+GRANT SELECT ON duework.runs, duework.runs_ended, duework.runs_live, duework.runs_unstarted, duework.attempts, duework.steps, duework.occurrences, duework.upcoming,
   duework.queue, duework.workers, duework.verdicts, duework.audit TO duework_reader;
 -- The safe columns of the tables that the seeds' queries name; no payload, no parameters, no digests.
 GRANT SELECT (id, title, status, schedule_kind, next_run, priority, created_at, name) ON duework.task TO duework_reader;

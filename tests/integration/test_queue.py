@@ -13,7 +13,20 @@ import pytest
 from engine import db
 from engine.db import Connection
 from engine.store import leases, tasks
-from tests.factories import dump, lease_one, make_task, one, queue, record, rows, run_row, step_row, until, waits
+from engine.store.leases import Renewal
+from tests.factories import (
+    dump,
+    lease_one,
+    make_task,
+    one,
+    queue,
+    record,
+    rows,
+    run_row,
+    step_row,
+    until,
+    waits,
+)
 
 NOW, LONG = timedelta(0), timedelta(minutes=5)
 
@@ -136,12 +149,49 @@ async def test_stragglers_move_with_their_lease(conn: Connection) -> None:
     assert await leases.move_stragglers(conn, NOW) == 1
     assert await one(conn, "SELECT slot FROM duework.due_work") != before
     assert await leases.truncate_drained(conn) == [before]
-    assert await leases.renew(conn, [(lease.run_id, lease.fence)], LONG) == {lease.run_id: None}
+    assert await leases.renew(conn, [(lease.run_id, lease.fence)], LONG) == {
+        lease.run_id: Renewal(True, None)
+    }
     assert await leases.settle(conn, [run_row(lease)], [step_row(lease)]) == {lease.run_id}
 
 
-async def renewal(conn: Connection, lease: leases.Lease) -> Any:
-    return await leases.renew(conn, [(lease.run_id, lease.fence)], LONG)
+async def test_a_locked_row_costs_the_others_no_lease(conn: Connection, database_url: str) -> None:
+    """A renewal does not wait for a row that somebody holds: the others are renewed, that one is not lost."""
+    task = await make_task(conn)
+    held = [await queue(conn, task) for _ in range(3)]
+    taken = {lease.run_id: lease for lease in await leases.lease(conn, "w1", 3, LONG)}
+    pairs = [(run_id, taken[run_id].fence) for run_id in held]
+    async with await db.connect(database_url, "app") as app, app.transaction():
+        await app.execute("SELECT 1 FROM due_work WHERE id = %s FOR UPDATE", [held[1]])
+        found = await leases.renew(conn, pairs, LONG)
+        assert [found[run_id].renewed for run_id in held] == [True, False, True]
+    assert all(one.renewed for one in (await leases.renew(conn, pairs, LONG)).values())
+
+
+@pytest.mark.parametrize("put_back", ["retry", "release"])
+async def test_a_promised_cancellation_is_kept_when_the_run_goes_back(
+    conn: Connection, put_back: str
+) -> None:
+    """A run whose worker gives it back, or fails with attempts left, ends as canceled once somebody asked for it."""
+    running = await queue(conn, await make_task(conn))
+    lease = await lease_one(conn)
+    assert await leases.cancel(conn, running, "not needed") == "canceling"
+    assert await (retrying if put_back == "retry" else giving_back)(conn, lease) == {running}
+    assert await leases.lease(conn, "w2", 1, LONG) == []
+    ended = await rows(conn, "SELECT status, final, error ->> 'message' AS why FROM task_run")
+    assert [(one["status"], one["final"], one["why"]) for one in ended] == [("canceled", True, "not needed")]
+
+
+async def test_a_run_that_is_given_back_keeps_its_place(conn: Connection) -> None:
+    """What a drain gives back is leased again before what came later."""
+    task = await make_task(conn)
+    first, second = await queue(conn, task), await queue(conn, task)
+    lease = await lease_one(conn)
+    assert (lease.run_id, lease.leased_before) == (first, False)
+    await giving_back(conn, lease)
+    again = await lease_one(conn)
+    assert (again.run_id, again.leased_before, again.attempt) == (first, True, 1)
+    assert (await lease_one(conn)).run_id == second
 
 
 async def settlement(conn: Connection, lease: leases.Lease) -> Any:
@@ -165,7 +215,7 @@ async def canceling(conn: Connection, lease: leases.Lease) -> Any:
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["alone", "in a transaction"])
-@pytest.mark.parametrize("write", [renewal, settlement, retrying, giving_back, checkpointing, canceling])
+@pytest.mark.parametrize("write", [settlement, retrying, giving_back, checkpointing, canceling])
 async def test_a_row_that_moves_under_a_write_is_no_lost_lease(
     conn: Connection, database_url: str, write: Any, nested: bool
 ) -> None:
@@ -173,7 +223,10 @@ async def test_a_row_that_moves_under_a_write_is_no_lost_lease(
     await queue(conn, await make_task(conn))
     lease = await lease_one(conn)
     await leases.rotate(conn, NOW)
-    async with await db.connect(database_url, "mover") as mover, await db.connect(database_url, "w1") as worker:
+    async with (
+        await db.connect(database_url, "mover") as mover,
+        await db.connect(database_url, "w1") as worker,
+    ):
 
         async def written() -> Any:
             if not nested:
@@ -211,7 +264,7 @@ async def test_a_lease_that_is_renewed_is_not_reaped(conn: Connection) -> None:
     """Renewal moves the end of the lease; the reaper looks at nothing else."""
     await queue(conn, await make_task(conn))
     (lease,) = await leases.lease(conn, "w1", 1, timedelta(seconds=-1))
-    assert await renewal(conn, lease)
+    assert await leases.renew(conn, [(lease.run_id, lease.fence)], LONG)
     assert await leases.reap(conn) == []
 
 
@@ -223,7 +276,7 @@ async def test_cancel_ends_what_waits_and_marks_what_runs(conn: Connection) -> N
     assert lease.run_id == running
     assert await leases.cancel(conn, queued, "not needed") == "canceled"
     assert await leases.cancel(conn, running, "not needed") == "canceling"
-    assert await leases.renew(conn, [(running, lease.fence)], LONG) == {running: "not needed"}
+    assert await leases.renew(conn, [(running, lease.fence)], LONG) == {running: Renewal(True, "not needed")}
     ended = await rows(conn, "SELECT run_id, status, error FROM duework.runs WHERE finished_at IS NOT NULL")
     assert [(row["run_id"], row["status"], row["error"]["message"]) for row in ended] == [
         (queued, "canceled", "not needed")
@@ -257,9 +310,14 @@ async def test_illegal_rows_are_refused_by_the_database(conn: Connection) -> Non
     """A lease without a holder, an attempt below zero and a priority of 0 are no rows at all."""
     await queue(conn, await make_task(conn))
     before = await dump(conn, "due_work")
-    for change in (b"locked_until = now()", b"attempt = -1", b"priority = 0", b"trigger = 'whim'"):
+    for change in (
+        b"UPDATE duework.due_work SET locked_until = now()",
+        b"UPDATE duework.due_work SET attempt = -1",
+        b"UPDATE duework.due_work SET priority = 0",
+        b"UPDATE duework.due_work SET trigger = 'whim'",
+    ):
         with pytest.raises(psycopg.errors.CheckViolation):
-            await conn.execute(b"UPDATE duework.due_work SET " + change)
+            await conn.execute(change)
     assert await dump(conn, "due_work") == before
 
 

@@ -169,13 +169,14 @@ def test_a_secret_is_a_file_or_a_variable(tmp_path: Path, monkeypatch: pytest.Mo
     assert settings.secret("C", Settings()) is None
 
 
-def test_connections_are_named_and_the_own_database_is_one() -> None:
-    """`name=url` separated by spaces; a URL may hold an equals sign."""
-    given_ = Settings(
-        database_url="postgresql://own/", connections="a=postgresql://h/d?x=1 b=postgresql://i/"
-    )
-    found = settings.connections(given_)
-    assert found == {"duework": "postgresql://own/", "a": "postgresql://h/d?x=1", "b": "postgresql://i/"}
+def test_connections_are_named_and_the_own_database_is_one_in_development() -> None:
+    """`name=url` separated by spaces; a URL may hold an equals sign; elsewhere the own database must be named."""
+    text = "a=postgresql://h/d?x=1 b=postgresql://i/"
+    named = {"a": "postgresql://h/d?x=1", "b": "postgresql://i/"}
+    given_ = Settings(database_url="postgresql://own/", connections=text)
+    assert settings.connections(given_) == named
+    found = settings.connections(replace(given_, environment="development"))
+    assert found == {"duework": "postgresql://own/", **named}
 
 
 def test_a_password_is_not_shown() -> None:

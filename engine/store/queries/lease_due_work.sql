@@ -5,10 +5,10 @@
 -- here would leave no row of the attempt that was lost. One index range per priority (LATERAL) instead of
 -- one scan: rows that lie ready for the next minute would otherwise be waded through by every lease.
 WITH picked AS MATERIALIZED (
-  SELECT d.id, d.slot
+  SELECT d.id, d.slot, d.fence IS NOT NULL AS leased_before
   FROM generate_series(1, 9) AS p(priority)
   CROSS JOIN LATERAL (
-    SELECT w.id, w.slot
+    SELECT w.id, w.slot, w.fence
     FROM duework.due_work w
     WHERE w.slot >= 0 AND w.priority = p.priority
       AND w.run_at <= coalesce(%(now)s::timestamptz, now())
@@ -28,5 +28,5 @@ SET locked_until = coalesce(%(now)s::timestamptz, now()) + %(lease)s,
 FROM picked
 WHERE w.id = picked.id AND w.slot = picked.slot
 RETURNING w.id AS run_id, w.slot, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.run_at, w.priority,
-          w.attempt, w.fence, w.params, w.event, w.state, w.created_by,
+          w.attempt, w.fence, w.params, w.event, w.state, w.created_by, picked.leased_before,
           coalesce(%(now)s::timestamptz, clock_timestamp()) AS leased_at

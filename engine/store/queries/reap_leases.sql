@@ -4,7 +4,7 @@
 -- so that the old holder's every write is refused from this commit on.
 WITH lost AS MATERIALIZED (
   SELECT w.id, w.slot, w.attempt, w.fence, w.locked_by, w.locked_until, w.cancel_reason,
-         w.attempt >= coalesce((v.definition #>> '{retry,max_attempts}')::integer, 1) + %(grace)s AS spent
+         w.attempt >= coalesce((v.definition #>> '{retry,max_attempts}')::numeric, 1) + %(grace)s AS spent
   FROM duework.due_work w
   LEFT JOIN duework.task_version v ON v.task_id = w.task_id AND v.version = w.task_version
   WHERE w.slot >= 0 AND w.locked_until < coalesce(%(now)s::timestamptz, now())

@@ -1,5 +1,6 @@
 -- Put failed runs back for another attempt, and write the attempt that failed.
--- Promises: the attempt is in history and the row waits for its next run_at, or neither. Locks: the rows
+-- Promises: the attempt is in history and the row waits for its next run_at, or neither; a run whose cancellation
+-- was promised meanwhile ends as canceled instead. Locks: the rows
 -- changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
 WITH input AS (
   SELECT *
@@ -7,7 +8,7 @@ WITH input AS (
     AS i(id uuid, fence bigint, status text, started_at timestamptz, finished_at timestamptz,
          error jsonb, delay double precision)
 ), held AS (
-  SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence
+  SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence, w.cancel_reason
   FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
   FOR UPDATE OF w
 ), back AS (
@@ -17,14 +18,25 @@ WITH input AS (
       slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
                               coalesce(%(now)s::timestamptz, now()))
   FROM held h JOIN input i ON i.id = h.id
-  WHERE w.id = h.id AND w.slot = h.slot
+  WHERE w.id = h.id AND w.slot = h.slot AND h.cancel_reason IS NULL
   RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id
+), gone AS (
+  DELETE FROM duework.due_work w
+  USING held h
+  WHERE w.id = h.id AND w.slot = h.slot AND h.cancel_reason IS NOT NULL
+  RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id
+), ended AS (
+  SELECT * FROM back UNION ALL SELECT * FROM gone
 ), runs AS (
   INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,
     status, final, started_at, finished_at, error, worker, fence, parent_run_id)
-  SELECT b.id, h.attempt, b.task_id, b.task_version, b.trigger, b.scheduled_for, b.params, b.event,
-    i.status, false, i.started_at, i.finished_at, i.error, h.locked_by, h.fence, b.parent_run_id
-  FROM back b JOIN held h USING (id) JOIN input i USING (id)
+  SELECT e.id, h.attempt, e.task_id, e.task_version, e.trigger, e.scheduled_for, e.params, e.event,
+    CASE WHEN h.cancel_reason IS NULL THEN i.status ELSE 'canceled' END, h.cancel_reason IS NOT NULL,
+    i.started_at, i.finished_at,
+    CASE WHEN h.cancel_reason IS NULL THEN i.error
+         ELSE jsonb_build_object('code', 'canceled', 'message', h.cancel_reason) END,
+    h.locked_by, h.fence, e.parent_run_id
+  FROM ended e JOIN held h USING (id) JOIN input i USING (id)
 ), steps AS (
   INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at,
     finished_at, input, output, error, verdict)
@@ -36,4 +48,4 @@ WITH input AS (
          verdict jsonb)
   JOIN held h ON h.id = s.run_id
 )
-SELECT id AS run_id FROM back
+SELECT e.id AS run_id, h.cancel_reason IS NOT NULL AS canceled FROM ended e JOIN held h USING (id)

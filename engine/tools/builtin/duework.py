@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine import db
+from engine import db, reflex
 from engine.contract import compile_schema
 from engine.db import Pool
-from engine.errors import InputInvalid, NotFound
+from engine.errors import GateBlocked, InputInvalid, NotFound, ToolRejected
 from engine.store import events, runs, tasks
 from engine.tools.calls import Arguments, Call
 
@@ -40,16 +40,22 @@ class DueworkTools:
                 task = await tasks.get(conn, arguments["task"])
             except NotFound as error:
                 raise InputInvalid(str(error)) from error
+            if task["status"] == "canceled":
+                raise ToolRejected(f"task {task['name']!r} is canceled")
             document = await tasks.definition(conn, task["id"], task["version"])
             given = {**document.get("params", {}), **arguments.get("params", {})}
             checked = compile_schema(document["params_schema"]) if document.get("params_schema") else None
             problems = checked.check(checked.with_defaults(given)) if checked else []
             if problems:
                 raise InputInvalid(f"params of task {task['name']!r}: {problems[0].detail}", errors=problems)
+            params = checked.with_defaults(given) if checked else given
+            verdict = reflex.judge(params, reflex.strictest(reflex.parse_policy(document.get("reflex", {}))))
+            if verdict.action == "block":
+                raise GateBlocked(f"the gate of task {task['name']!r} refused its params")
             request = runs.Request(
                 task["id"],
                 "pipeline",
-                params=checked.with_defaults(given) if checked else given,
+                params=verdict.value,
                 parent_run_id=call.run_id,
                 created_by=call.agent_id,
             )

@@ -71,7 +71,7 @@ class SqlTools:
 
     async def _pool(self, name: str) -> AsyncConnectionPool[Any]:
         if name not in self.urls:
-            known = ", ".join(sorted(self.urls))
+            known = ", ".join(sorted(self.urls)) or "none"
             raise InputInvalid(
                 f"there is no connection {name!r}; configured are: {known} (DUEWORK_CONNECTIONS)"
             )
