@@ -69,6 +69,30 @@ PIPELINES: dict[str, tuple[Steps, dict[str, Any]]] = {
 }
 
 
+EXPECTED = {
+    "plain": ("succeeded", 1, None),
+    "retried": ("failed", 3, "unavailable"),
+    "not-retryable": ("failed", 1, "rejected"),
+    "retried-by-code": ("failed", 2, "rejected"),
+    "other-code": ("failed", 1, "unavailable"),
+    "step-retried": ("failed", 1, "unavailable"),
+    "step-parked": ("failed", 1, "unavailable"),
+    "continued": ("succeeded", 1, None),
+    "fallback": ("succeeded", 1, None),
+    "told": ("failed", 2, "unavailable"),
+    "skipped": ("succeeded", 1, None),
+    "step-timeout": ("failed", 1, "timeout"),
+    "run-timeout": ("timed_out", 1, "timeout"),
+    "blocked": ("blocked", 1, "gate_blocked"),
+    "slept": ("succeeded", 1, None),
+    "nul": ("failed", 1, "output_invalid"),
+    "nul-input": ("failed", 1, "output_invalid"),
+    "poison": ("failed", 1, "validation_failed"),
+    "no-such-tool": ("failed", 1, "not_found"),
+}
+"""Status, attempts and error code."""
+
+
 @pytest.fixture
 async def ended(conn: Connection, crew: Crew) -> dict[str, Row]:
     """The runs by name, all over, with their attempts and steps."""
@@ -97,31 +121,10 @@ async def ended(conn: Connection, crew: Crew) -> dict[str, Row]:
 
 async def test_every_run_ends_as_its_pipeline_says(ended: dict[str, Row]) -> None:
     """Status, attempts, error code and tries of each pipeline of the table."""
-    expected = {
-        "plain": ("succeeded", 1, None),
-        "retried": ("failed", 3, "unavailable"),
-        "not-retryable": ("failed", 1, "rejected"),
-        "retried-by-code": ("failed", 2, "rejected"),
-        "other-code": ("failed", 1, "unavailable"),
-        "step-retried": ("failed", 1, "unavailable"),
-        "step-parked": ("failed", 1, "unavailable"),
-        "continued": ("succeeded", 1, None),
-        "fallback": ("succeeded", 1, None),
-        "told": ("failed", 2, "unavailable"),
-        "skipped": ("succeeded", 1, None),
-        "step-timeout": ("failed", 1, "timeout"),
-        "run-timeout": ("timed_out", 1, "timeout"),
-        "blocked": ("blocked", 1, "gate_blocked"),
-        "slept": ("succeeded", 1, None),
-        "nul": ("failed", 1, "output_invalid"),
-        "nul-input": ("failed", 1, "output_invalid"),
-        "poison": ("failed", 1, "validation_failed"),
-        "no-such-tool": ("failed", 1, "not_found"),
-    }
     found = {
         name: (run["status"], run["attempt"], (run["error"] or {}).get("code")) for name, run in ended.items()
     }
-    assert found == expected
+    assert found == EXPECTED
 
     # Retries: every attempt is history, only the last is final, and a step's own tries are counted in it.
     assert [(a["status"], a["final"]) for a in ended["retried"]["attempts"]] == [

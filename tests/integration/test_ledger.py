@@ -347,16 +347,16 @@ async def test_the_ledger_guards_what_the_row_lock_does_not(conn: Connection) ->
 @pytest.mark.parametrize(
     "damage",
     [
-        "SET schedule_expr = 'FREQ=NEVER'",
-        "SET timezone = 'Mars/Olympus'",
-        'SET schedule_options = \'{"jitter": "x"}\'',
+        "UPDATE duework.task SET schedule_expr = 'FREQ=NEVER' WHERE name = 'bad'",
+        "UPDATE duework.task SET timezone = 'Mars/Olympus' WHERE name = 'bad'",
+        "UPDATE duework.task SET schedule_options = '{\"jitter\": \"x\"}' WHERE name = 'bad'",
     ],
 )
 async def test_one_unreadable_schedule_stops_nobody_else(conn: Connection, damage: str) -> None:
     """A stored schedule that cannot be read is set aside; the other tasks of its batch go on."""
     await make_task(conn, "bad", schedule={"rrule": "FREQ=MINUTELY"}, now=T0)
     await make_task(conn, "good", schedule={"cron": "* * * * *"}, now=T0)
-    await conn.execute(b"UPDATE duework.task " + damage.encode() + b" WHERE name = 'bad'")
+    await conn.execute(damage.encode())
     assert await tick_all(conn, T0 + 40 * SECOND) == 1
     assert (
         await one(conn, "SELECT t.name FROM duework.due_work d JOIN duework.task t ON t.id = d.task_id")

@@ -71,7 +71,7 @@ async def user(database_url: str, conn: Connection) -> AsyncIterator[Connection]
         yield session
 
 
-async def test_common_database_operations(user: Connection) -> None:
+async def test_the_guides_database_operations(user: Connection) -> None:
     """Queue status, active tasks, history and clean-up of the development guide."""
     (status,) = await rows(user, QUEUE_STATUS)
     assert status["pending"] == 1
