@@ -109,7 +109,7 @@ def stop(state_dir: Path) -> bool:
 def _state_dir(path: Path) -> Path:
     root = path.absolute()
     if not root.exists():
-        root.mkdir(parents=True)
+        root.mkdir(parents=True, exist_ok=True)  # another process may be starting it at this moment
         root.chmod(0o711 if os.geteuid() == 0 else 0o700)  # root's server account must pass through
     return root
 

@@ -1,13 +1,15 @@
 -- Give leases back that were not used up: a drain, an outage, or a run that parks itself until a later instant.
 -- Promises: the attempt does not count, the next lease goes on from the checkpoints, and a row that does not have
--- to wait keeps its place in the queue; a run whose cancellation was promised meanwhile ends as canceled instead.
+-- to wait keeps its place in the queue; one that was started no longer expires, or it could be neither leased nor
+-- missed when its window has passed; a run whose cancellation was promised meanwhile ends as canceled instead.
 -- Locks: the rows changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old
 -- one is dead.
 WITH input AS (
-  SELECT * FROM jsonb_to_recordset(%(runs)s::jsonb) AS i(id uuid, fence bigint, delay double precision, state jsonb)
+  SELECT * FROM jsonb_to_recordset(%(runs)s::jsonb)
+    AS i(id uuid, fence bigint, started_at timestamptz, delay double precision, state jsonb)
 ), held AS (
   SELECT w.id, w.slot, w.run_at, w.cancel_reason, w.locked_by, w.fence, w.attempt,
-         coalesce(%(now)s::timestamptz, now()) AS at, i.delay, i.state
+         coalesce(%(now)s::timestamptz, now()) AS at, i.delay, i.state, i.started_at
   FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
   FOR UPDATE OF w
 ), back AS (
@@ -15,6 +17,7 @@ WITH input AS (
   SET locked_until = NULL, locked_by = NULL, attempt = w.attempt - 1, fence = nextval('duework.fence'),
       run_at = CASE WHEN h.delay > 0 THEN h.at + make_interval(secs => h.delay) ELSE w.run_at END,
       state = h.state,
+      expires_at = CASE WHEN h.started_at IS NULL THEN w.expires_at END,
       slot = duework.slot_for(h.at + make_interval(secs => h.delay), h.at)
   FROM held h
   WHERE w.id = h.id AND w.slot = h.slot AND h.cancel_reason IS NULL
