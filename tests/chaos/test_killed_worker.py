@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from datetime import timedelta
+
 from engine import db
 from tests.factories import make_task, one, queue, rows, step, until
 from tests.processes import Crew
@@ -93,3 +96,18 @@ async def test_a_run_that_kills_its_workers_is_given_up(conn: db.Connection, cre
     assert await one(conn, "SELECT count(*) FROM public.effect") == 1
     assert [s["step"] for s in await rows(conn, "SELECT step FROM duework.steps")] == ["write"]
     assert await one(conn, "SELECT count(*) FROM duework.checkpoint") == 0
+
+
+async def test_a_drain_goes_on_after_the_checkpoint(conn: db.Connection, crew: Crew) -> None:
+    """What a drained worker gives back resumes after its checkpoint, although no attempt was used up."""
+    await prepare_effects(conn, 60)
+    run_id = await queue(conn, await make_task(conn, steps=STEPS))
+    first = await crew.worker(drain_timeout=timedelta(milliseconds=100))
+    await until(conn, "SELECT FROM duework.checkpoint")
+    first.signal(signal.SIGTERM)
+    assert await first.ended() == 0
+    await conn.execute("UPDATE public.pace SET pause = 0")
+    await crew.worker()
+    (ended,) = await until(conn, "SELECT status, attempt FROM duework.attempts WHERE run_id = %s", run_id)
+    assert (ended["status"], ended["attempt"]) == ("succeeded", 1)
+    assert await one(conn, "SELECT count(*) FROM public.effect") == 1

@@ -132,3 +132,11 @@ async def test_checkpoints_leave_with_their_run(conn: Connection, pool: Pool) ->
         lost.run_id
     ]
     assert await one(conn, "SELECT count(*) FROM duework.steps WHERE run_id = %s", mine.run_id) == 1
+
+
+async def test_a_batch_beyond_what_postgresql_takes_is_halved(conn: Connection, pool: Pool) -> None:
+    """Results that are too large together (SQLSTATE 54000, no DataError) are written apart; none waits for ever."""
+    held = await leased(conn, 3)
+    kept = await settled(pool, [ended(lease, output={"x": "y" * 120_000_000}) for lease in held])
+    assert kept == {lease.run_id: True for lease in held}
+    assert await one(conn, "SELECT count(*) FROM duework.task_run WHERE status = 'succeeded'") == 3

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from engine.errors import LeaseLost, NotFound, StoreUnavailable, ToolError, ToolUnavailable
+from engine.errors import LeaseLost, NotFound, StoreUnavailable, ToolError, ToolRejected, ToolUnavailable
 from engine.executor import Attempt, Ports, run_pipeline
 from engine.pipeline import parse_definition
 from engine.plan import Outcome, Run, StepRecord, prepare
@@ -167,6 +167,16 @@ async def test_a_tool_that_stores_its_input_gets_no_secret(uses: str) -> None:
     stage = Stage()
     outcome = await stage.run(step("a", uses, with_=given[uses]))
     assert (code(outcome), stage.calls) == ("input_invalid", [])
+
+
+async def test_a_value_that_stands_in_for_a_failure_passes_the_gate_too() -> None:
+    """`on_error: {value}` is an output like any other: under the default policy an address in it ends the run."""
+    stage = Stage(answers={"a": ToolRejected("no")})
+    stands_in = {"value": {"to": "${params.city}"}}
+    run = replace(RUN, params={"city": MAIL})
+    outcome = await stage.run(step("a", "t.once", on_error=stands_in, with_={"n": 1}), run=run)
+    assert (outcome.status, code(outcome)) == ("blocked", "gate_blocked")
+    assert MAIL not in str([one.as_dict() for one in outcome.steps])
 
 
 async def test_a_text_that_imitates_a_secret_stays_a_text() -> None:

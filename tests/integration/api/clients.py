@@ -38,7 +38,7 @@ def client(
     """A client that calls from the address `peer`."""
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=app, client=peer),
-        base_url="http://duework.test",
+        base_url="http://127.0.0.1:8080",
         headers=dict(headers or {}),
         event_hooks={"response": [_hold_to_contract]},
     )

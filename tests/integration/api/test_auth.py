@@ -55,6 +55,24 @@ async def test_every_operation_wants_its_own_scope(app: Starlette) -> None:
                 assert (await call(holding, operation)).status_code not in (401, 403), operation.label
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example:8080"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "[broken"},
+    ],
+    ids=["host", "origin", "opaque origin", "no host at all"],
+)
+async def test_a_web_page_cannot_use_the_development_token(app: Starlette, headers: dict[str, str]) -> None:
+    """A page whose name was pointed at this host (DNS rebinding) sends that name, and is refused."""
+    async with client(app, {"Authorization": "Bearer system-agent"}) as api:
+        assert (await api.get("/tasks")).status_code == 200
+        assert (await api.get("/tasks", headers={"Origin": "http://localhost:8080"})).status_code == 200
+        assert (await api.get("/tasks", headers=headers)).status_code == 401
+
+
 async def test_a_definition_needs_the_scopes_of_its_tools(app: Starlette, api: httpx2.AsyncClient) -> None:
     """Harmless builtins ask for none; http.get asks for its own; `tool:http.*` and admin hold it."""
     steps = [{"id": "get", "uses": "http.get", "with": {"url": "https://example.org"}}]

@@ -108,7 +108,8 @@ def test_findings(definition: dict[str, Any], pointer: str, code: str) -> None:
 
 
 REFUSED = [
-    (small(schedule={"condition": {"every": "1m", "probe": {"uses": "core.echo"}, "when": "a"}}), "/schedule/condition"),
+    (small(schedule={"condition": {"every": "1m", "probe": {"uses": "core.echo"}, "when": "a"}}),
+    "/schedule/condition"),
     (small(concurrency={"limit": 1}), "/concurrency"), (small(dedupe={"key": "a", "window": "1h"}), "/dedupe"),
     (small(budget={"max_tokens": 5}), "/budget"), (small(pause_after_failures=3), "/pause_after_failures"),
     (step(foreach=["a"]), "/steps/0/foreach"),

@@ -348,3 +348,19 @@ def test_json_and_yaml_say_the_same() -> None:
     assert parse_definition(document) == parse_definition(briefing())
     (problem,) = problems_of(json.dumps(small(titel="x"), indent=1))
     assert (problem.line, problem.column) == (13, 2)
+
+
+def test_whole_numbers_are_integers_however_they_are_written() -> None:
+    """To JSON Schema 3.0 is an integer; what is stored and what is sliced with must be one too."""
+    written = small(
+        retry={"max_attempts": 3.0},
+        priority=2.0,
+        schedule={"every": "1h", "catchup": {"policy": "all", "max": 4.0}},
+        params={"ratio": 3.0},
+    )
+    found = parse_definition(written)
+    numbers = (found.retry.max_attempts, found.priority, found.schedule.options["catchup"]["max"])
+    assert numbers == (3, 2, 4)
+    assert all(isinstance(number, int) for number in numbers)
+    assert isinstance(found.document["retry"]["max_attempts"], int)
+    assert isinstance(found.params["ratio"], float)
