@@ -26,6 +26,10 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """One heartbeat."""
+        # A worker whose supervisor was killed would otherwise live on without anyone to restart or stop it; looked
+        # at first, because the database may be away as well.
+        if os.getppid() != self._parent:
+            self.on_drain()
         async with db.transaction(self.pool) as conn:
             asked = await workers.beat(
                 conn,
@@ -35,8 +39,7 @@ class Heartbeat:
                 labels=self.config.labels,
                 draining=self.coordinator.draining,
             )
-        # A worker whose supervisor was killed would otherwise live on without anyone to restart or stop it.
-        if asked or os.getppid() != self._parent:
+        if asked:
             self.on_drain()
 
     async def forget(self) -> None:
