@@ -95,7 +95,7 @@ async def test_a_leased_run_is_canceled_by_its_worker(api: httpx2.AsyncClient, c
     response = await api.post(f"/runs/{lease.run_id}/cancel")
     assert (response.status_code, response.json()["status"]) == (202, "running")
     renewed = await leases.renew(conn, [(lease.run_id, lease.fence)], timedelta(seconds=30))
-    assert renewed == {lease.run_id: "canceled by system-agent"}
+    assert renewed == {lease.run_id: leases.Renewal(True, "canceled by system-agent")}
 
 
 async def test_what_has_ended_can_be_run_again(api: httpx2.AsyncClient, conn: Connection) -> None:
