@@ -79,10 +79,12 @@ async def attempted(round_: Callable[[], Awaitable[object]], log: Any) -> bool:
 def stop_signals(on_signal: Callable[[], None]) -> Iterator[None]:
     """Call `on_signal` for SIGTERM and SIGINT while the block runs, each time one arrives."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
         loop.add_signal_handler(number, on_signal)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)  # which leaves the default, not what was there
+            signal.signal(number, handler)

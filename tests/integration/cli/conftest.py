@@ -82,6 +82,7 @@ def launched(database_url: str, state: Path, *words: str) -> tuple[subprocess.Po
     """A `duework up` that was just started, and where its API will be."""
     port = dev.free_port("127.0.0.1", random.randrange(33_000, 60_000))
     given = {"DUEWORK_DATABASE_URL": database_url, "DUEWORK_STATE_DIR": str(state)}
+    given["DUEWORK_CONNECTIONS"] = f"duework={database_url}"
     return spawn(["up", "--port", str(port), *words], given), f"http://127.0.0.1:{port}"
 
 
