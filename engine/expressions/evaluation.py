@@ -48,8 +48,20 @@ def _operand(node: Node, depth: int) -> Evaluate:
 def _literal(node: Node, _depth: int) -> Evaluate:
     value = node["value"]
     if isinstance(value, list | dict):
+        if _levels(value) > _MAX_DEPTH:  # how deep json itself goes differs from one Python to the next
+            raise SyntaxFault("the literal is nested too deeply", node.get("start", 0))
         return lambda _: copied(value)  # results belong to one run; the literal belongs to all
     return lambda _: value
+
+
+def _levels(value: Any) -> int:
+    """How deeply a JSON value nests, without recursion; counting stops beyond the limit."""
+    level, within = 0, [value]
+    while within and level <= _MAX_DEPTH:
+        level += 1
+        members = (one.values() if isinstance(one, dict) else one for one in within)
+        within = [each for group in members for each in group if isinstance(each, list | dict)]
+    return level
 
 
 def _field(node: Node, _depth: int) -> Evaluate:
