@@ -123,8 +123,7 @@ def unavailable(url: str, error: Exception) -> StoreUnavailable:
 @cache
 def query(name: str) -> bytes:
     """The text of `engine/store/queries/<name>.sql`, read once."""
-    text = resources.files("engine.store.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    return text.encode()
+    return resources.files("engine.store.queries").joinpath(f"{name}.sql").read_bytes()
 
 
 async def fetch(conn: Connection, name: str, values: Mapping[str, Any] | None = None) -> list[Row]:

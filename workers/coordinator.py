@@ -104,9 +104,7 @@ class Coordinator:
         try:
             finished = await leases.checkpoints(conn, again) if again else {}
         finally:
-            if (
-                finished is None
-            ):  # the leases are ours and go back, rather than lie idle until they are reaped
+            if finished is None:  # the leases are ours: they go back rather than lie until they are reaped
                 for held in fresh:
                     held.stop = "drain"
                     await self._finish(held, self.runner.stopped(held))
@@ -172,7 +170,7 @@ class Coordinator:
             self._log.warning("lease.lost", run_id=str(held.lease.run_id), fence=held.lease.fence)
 
     async def renew(self) -> None:
-        """Prolong every lease; stop locally what is lost, canceled, or could not be confirmed in time."""
+        """Prolong every lease; stop locally what is lost or canceled. The unconfirmed is left to `enforce`."""
         everything = list(self.held.values())
         if not everything:
             return

@@ -91,9 +91,7 @@ class Runner:
             return _given_back(held.lease, started, OUTAGE, held.lease.state)
         except DueworkError as error:
             outcome = Outcome("failed", error=error.as_dict(), retryable=error.retryable)
-        except (
-            Exception
-        ) as error:  # the last edge: a defect of ours must end as a failed run, not as a lost one
+        except Exception as error:  # the last edge: a defect of ours ends as a failed run, not as a lost one
             self._log.exception("run.failed", run_id=str(held.lease.run_id), kind=type(error).__name__)
             described = {"code": "internal_error", "message": type(error).__name__}
             outcome = Outcome("failed", error=described, steps=tuple(attempt.records) if attempt else ())

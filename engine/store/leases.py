@@ -82,9 +82,8 @@ async def renew(
     conn: Connection, held: Sequence[tuple[UUID, int]], duration: timedelta, *, now: datetime | None = None
 ) -> dict[UUID, Renewal]:
     """Prolong leases; those that are missing from the answer are lost."""
-    held = sorted(
-        held
-    )  # every batch locks its rows in the order of their ids, so that two cannot block each other
+    # Every batch locks its rows in the order of their ids, so that two cannot block each other.
+    held = sorted(held)
     values = {"run_ids": [r for r, _ in held], "fences": [f for _, f in held], "lease": duration, "now": now}
     rows = await _moving(conn, "renew_leases", values)
     return {row["run_id"]: Renewal(row["renewed"], row["cancel_reason"]) for row in rows}
