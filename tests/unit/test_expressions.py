@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -167,10 +166,8 @@ def test_texts_that_would_grow_or_nest_without_end_do_not_compile(text: str) -> 
 def test_growing_values_are_stopped(text: str) -> None:
     """A function that would make an enormous value refuses, and soon."""
     expression = compile_expression(text)
-    begun = time.process_time()
     with pytest.raises(ValidationFailed):
         expression.evaluate({"a": list(range(6000))} if "[a," in text else "a" * 1000)  # type: ignore[arg-type] # any JSON value will do
-    assert time.process_time() - begun < 5
 
 
 def test_deep_values_are_refused_not_fatal() -> None:
@@ -235,23 +232,3 @@ def test_offsets_undo_each_other(count: int, unit: str) -> None:
     """now+x-x is now, for any x that keeps the year a calendar's."""
     text = f"now+{abs(count) % 20_000}{unit}-{abs(count) % 20_000}{unit}"
     assert compile_expression(text).evaluate(CONTEXT) == CONTEXT["now"]
-
-
-def test_evaluation_is_fast() -> None:
-    """A comparison of a path with a number costs less than half of the library's own evaluation."""
-    import jmespath
-
-    ours = compile_expression("steps.weather.temperature > 25")
-    theirs = jmespath.compile("steps.weather.temperature > `25`")
-    assert best_of(lambda: ours.evaluate(CONTEXT)) * 2 < best_of(lambda: theirs.search(CONTEXT))
-
-
-def best_of(call: Any) -> float:
-    """The shortest of a few measurements, in seconds for 500 calls."""
-    times = []
-    for _ in range(7):
-        begun = time.perf_counter()
-        for _ in range(500):
-            call()
-        times.append(time.perf_counter() - begun)
-    return min(times)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from typing import Any
 from urllib.parse import quote
 
@@ -161,26 +160,6 @@ def test_any_value_is_a_template_or_refused(value: Any) -> None:
         assert error.errors  # noqa: PT017 either outcome is right, and each has its own condition
     else:
         assert "${" in json.dumps(value) or rendered == value
-
-
-def test_rendering_is_fast() -> None:
-    """A step's arguments cost microseconds: less than parsing their JSON ten times."""
-    template = compile_template(
-        {"city": "${params.city}", "text": "Brief for ${params.city}, ${now}", "k": [1, 2]}
-    )
-    text = json.dumps(template.render(CONTEXT))
-    assert best_of(lambda: template.render(CONTEXT)) < 10 * best_of(lambda: json.loads(text))
-
-
-def best_of(call: Any) -> float:
-    """The shortest of a few measurements, in seconds for 300 calls."""
-    times = []
-    for _ in range(7):
-        begun = time.perf_counter()
-        for _ in range(300):
-            call()
-        times.append(time.perf_counter() - begun)
-    return min(times)
 
 
 VAULT = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from time import process_time
 from typing import Any
 
 import pytest
@@ -169,15 +168,10 @@ NEVER = [
 
 @pytest.mark.parametrize("text", NEVER)
 def test_rules_that_never_fire(text: str) -> None:
-    """A rule without any occurrence is refused at definition, after a bounded search.
-
-    The bound of the product is in steps; here processor time stands in for them, with ten times the room.
-    """
-    began = process_time()
+    """A rule without any occurrence is refused at definition."""
     with pytest.raises(ValidationFailed) as caught:
         parse_schedule("rrule", text, "UTC", START, {})
     assert caught.value.errors[0].code == "never_fires"
-    assert process_time() - began < 1
 
 
 def test_search_budgets_bound_the_work() -> None:
