@@ -23,7 +23,7 @@ from engine import db
 from engine.db import Row
 from engine.errors import Conflict, NotFound, Problem, ValidationFailed
 from engine.pipeline import Definition, Document
-from engine.store import tasks
+from engine.store import ledger, tasks
 
 SHOWN = 5
 """Instants that an answer lists of a schedule."""
@@ -88,7 +88,7 @@ def upcoming(row: Row, now: datetime, count: int, planned: Sequence[datetime] = 
 
 
 def _unplanned(row: Row, now: datetime, count: int) -> list[datetime]:
-    schedule = tasks.schedule_from(row)
+    schedule = ledger.schedule_from(row)
     first = row["next_run"]
     if first is None or first <= now:
         return schedule.next(now, count)

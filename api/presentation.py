@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.db import Row
 from engine.schedule import describe
-from engine.store import tasks
+from engine.store import ledger
 
 
 def task(row: Row) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def task(row: Row) -> dict[str, Any]:
         "status": row["status"],
         "state": row["status"],
         "status_reason": row["status_reason"],
-        "schedule": describe(tasks.schedule_from(row)),
+        "schedule": describe(ledger.schedule_from(row)),
         "schedule_kind": row["schedule_kind"],
         "schedule_expr": row["schedule_expr"],
         "timezone": row["timezone"],

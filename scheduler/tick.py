@@ -17,7 +17,7 @@ from engine.db import Connection, Row
 from engine.durations import parse_duration
 from engine.errors import ValidationFailed
 from engine.schedule import jitter_offset, tzdata_version
-from engine.store import tasks
+from engine.store import ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ async def tick(
     due = await db.fetch(conn, "lock_due_tasks", {"now": now, "horizon": horizon, "limit": batch})
     plans = [(row, *_plan(row, horizon, grace)) for row in due]
     for row, plan, _ in plans:
-        await tasks.add_ranges(conn, row["id"], *plan.ranges)
+        await ledger.add_ranges(conn, row["id"], *plan.ranges)
     fresh = await _insert(conn, plans, now)
     if due:
         values = {
@@ -54,7 +54,7 @@ async def tick(
 def _plan(row: Row, horizon: timedelta, grace: timedelta) -> tuple[Plan, timedelta]:
     """The plan and its jitter. A stored schedule that cannot be read stops its own task only, loudly."""
     try:
-        schedule = tasks.schedule_from(row)
+        schedule = ledger.schedule_from(row)
         options = Catchup.of(row["schedule_options"], grace)
         jitter = parse_duration(row["schedule_options"].get("jitter", 0))
         return catchup.plan(schedule, options, row["next_run"], row["at"], horizon), jitter

@@ -12,7 +12,7 @@ from engine import db
 from engine.errors import Malformed, Problem, ValidationFailed
 from engine.pipeline import parse_definition
 from engine.schedule import describe, tzdata_version
-from engine.store import tasks
+from engine.store import ledger
 
 
 async def apply(call: Call) -> Answer:
@@ -36,7 +36,7 @@ async def preview(call: Call) -> Answer:
         spec = parse_definition(_document(call.body)).schedule
     except ValidationFailed as error:
         raise ValidationFailed(error.message, errors=[_placed(each) for each in error.errors]) from None
-    schedule = tasks.schedule_of(spec, now)
+    schedule = ledger.schedule_of(spec, now)
     return Answer(
         {
             "schedule": describe(schedule),

@@ -18,7 +18,7 @@ from engine.contract import compile_schema
 from engine.db import Row
 from engine.errors import Conflict, Malformed, Problem
 from engine.pipeline import Document
-from engine.store import runs, tasks
+from engine.store import ledger, runs, tasks
 
 
 async def create(call: Call) -> Answer:
@@ -126,7 +126,7 @@ async def upcoming(call: Call) -> Answer:
     """The next instants of the schedule, by the database's clock."""
     row = await tasks.get(call.conn, call.path["id"])
     now = await db.clock(call.conn)
-    planned = await tasks.planned(call.conn, row["id"], now)
+    planned = await ledger.planned(call.conn, row["id"], now)
     found = definitions.upcoming(row, now, call.query["n"], planned)
     shown = presentation.task(row)
     names = ("task_id", "name", "status", "schedule", "timezone")

@@ -89,6 +89,9 @@ task = Table(
     _filled("backoff_strategy", Text),
     _may("concurrency_key", Text),
     _may("concurrency", JSONB),
+    _may("pause_after_failures", Integer),
+    _may("condition_met", Boolean),
+    _may("condition_at", INSTANT),
     _may("next_run", INSTANT),
     _may("tzdata_version", Text),
     _filled("version", Integer),
@@ -140,7 +143,26 @@ due_work = Table(
     _may("state", JSONB),
     _may("parent_run_id", UUID()),
     _may("created_by", UUID()),
+    _may("concurrency_key", Text),
+    _may("concurrency_limit", Integer),
+    _may("on_conflict", Text),
+    _filled("waiting", Boolean),
     _filled("created_at", INSTANT),
+)
+concurrency_slot = Table(
+    "concurrency_slot",
+    metadata,
+    _key("key", Text),
+    _key("slot", Integer, autoincrement=False),
+    _must("run_id", UUID()),
+    _filled("taken_at", INSTANT),
+)
+dedupe_key = Table(
+    "dedupe_key",
+    metadata,
+    _key("key", Text),
+    _must("run_id", UUID()),
+    _may("held_until", INSTANT),
 )
 due_work_slot = Table(
     "due_work_slot",

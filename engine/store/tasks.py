@@ -12,19 +12,15 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Select, func, insert, or_, select, tuple_, update
 
 from engine import catchup, db
-from engine.catchup import Range
 from engine.db import Connection, Row
 from engine.errors import Conflict, NotFound, Problem, Stale, ValidationFailed
-from engine.pipeline import Definition, ScheduleSpec
-from engine.pipeline.definition import TIMING_OPTIONS
-from engine.schedule import Schedule, parse_schedule, restore_schedule, tzdata_version
-from engine.store import leases
-from engine.store.tables import occurrence, task, task_version
-
-GRACE = timedelta(seconds=30)
+from engine.pipeline import Definition
+from engine.schedule import Schedule, tzdata_version
+from engine.store import ledger
+from engine.store.tables import task, task_version
 
 
 async def get(conn: Connection, ref: str | UUID, *, lock: bool = False) -> Row:
@@ -61,10 +57,10 @@ async def create(
     set_name: str | None = None,
 ) -> Row:
     """Insert a task and its first version. Raises Conflict when the name is taken."""
-    schedule = schedule_of(definition.schedule, now)
+    schedule = ledger.schedule_of(definition.schedule, now)
     values = _columns(definition, schedule) | {
         "name": name,
-        "next_run": catchup.first_run(schedule, now, GRACE),
+        "next_run": catchup.first_run(schedule, now, ledger.GRACE),
         "created_by": author,
         "set_name": set_name,
     }
@@ -88,12 +84,12 @@ async def change(
 
     A definition without `start` keeps the anchor that was stored, so re-applying never re-anchors.
     """
-    schedule = schedule_of(definition.schedule, now, anchor=current["schedule_start"])
-    begun = await _close(conn, current, now)
+    schedule = ledger.schedule_of(definition.schedule, now, anchor=current["schedule_start"])
+    begun = await ledger.close(conn, current, now)
     active = current["status"] == "active"
     values = _columns(definition, schedule) | {
         "version": current["version"] + 1,
-        "next_run": catchup.first_run(schedule, now, GRACE, begun) if active else None,
+        "next_run": catchup.first_run(schedule, now, ledger.GRACE, begun) if active else None,
         "set_name": set_name or current["set_name"],
         "updated_at": now,
     }
@@ -107,7 +103,7 @@ async def pause(conn: Connection, ref: str | UUID, now: datetime, reason: str | 
     current = await _changeable(conn, ref)
     if current["status"] == "paused":
         return current
-    await _close(conn, current, now)
+    await ledger.close(conn, current, now)
     return await _set_status(conn, current, "paused", now, reason)
 
 
@@ -116,8 +112,8 @@ async def resume(conn: Connection, ref: str | UUID, now: datetime) -> Row:
     current = await _changeable(conn, ref)
     if current["status"] == "active":
         return current
-    begun = await _close(conn, current, now)
-    upcoming = catchup.first_run(schedule_from(current), now, GRACE, begun)
+    begun = await ledger.close(conn, current, now)
+    upcoming = catchup.first_run(ledger.schedule_from(current), now, ledger.GRACE, begun)
     return await _set_status(conn, current, "active", now, None, next_run=upcoming)
 
 
@@ -126,7 +122,7 @@ async def cancel(conn: Connection, ref: str | UUID, now: datetime, reason: str |
     current = await get(conn, ref, lock=True)
     if current["status"] == "canceled":
         return current
-    await _close(conn, current, now)
+    await ledger.close(conn, current, now)
     return await _set_status(conn, current, "canceled", now, reason)
 
 
@@ -147,22 +143,13 @@ async def snooze(
             "the task can only be snoozed into the future",
             errors=[Problem("in_the_past", f"{until.isoformat()} is not after {now.isoformat()}", "/until")],
         )
-    begun = await _close(conn, current, now)
-    schedule = schedule_from(current)
+    begun = await ledger.close(conn, current, now)
+    schedule = ledger.schedule_from(current)
     text = f"snoozed: {reason}" if reason else "the task was snoozed"
     ranges = catchup.gaps(schedule, now, until - catchup.TICK, begun, "suppressed", text)
-    await add_ranges(conn, current["id"], *ranges)
+    await ledger.add_ranges(conn, current["id"], *ranges)
     upcoming = catchup.first_run(schedule, until - catchup.TICK, timedelta(0), begun)
     return await _update(conn, current["id"], {"next_run": upcoming, "updated_at": now})
-
-
-async def planned(conn: Connection, task_id: UUID, now: datetime) -> list[datetime]:
-    """The instants after `now` that are in the queue already, in order; `next_run` comes after them."""
-    columns = occurrence.c
-    statement = select(columns.scheduled_for).where(
-        columns.task_id == task_id, columns.disposition == "scheduled", columns.scheduled_for > now
-    )
-    return [row["scheduled_for"] for row in await db.select(conn, statement.order_by(columns.scheduled_for))]
 
 
 async def versions(conn: Connection, task_id: UUID) -> list[Row]:
@@ -181,97 +168,6 @@ async def definition(conn: Connection, task_id: UUID, version: int) -> dict[str,
         raise NotFound(f"task {task_id} has no version {version}")
     document: dict[str, Any] = rows[0]["definition"]
     return document
-
-
-async def _close(conn: Connection, current: Row, now: datetime) -> list[datetime]:
-    """Settle a task's ledger up to `now` and take back what lies ahead, before its schedule or status changes.
-
-    Answers the instants after `now` that a worker had begun when the change came; they stay.
-    """
-    await leases.withdraw(conn, current["id"], now=now)
-    since = current["updated_at"] if current["status"] == "paused" else now
-    begun = await _begun(conn, current["id"], since)
-    try:
-        schedule = schedule_from(current)
-    except ValidationFailed:
-        return begun  # what nobody can read has no instants, and a new definition is how it is mended
-    end = now - GRACE if schedule.kind == "once" else now  # a `once` a moment ago is still meant
-    await _cut_ranges(conn, current["id"], schedule, now)
-    if current["status"] == "paused":
-        reason = f"paused: {current['status_reason']}" if current["status_reason"] else "the task was paused"
-        await add_ranges(
-            conn, current["id"], *catchup.gaps(schedule, since, end, begun, "suppressed", reason)
-        )
-    elif current["next_run"] is not None:
-        late = "the task was changed before a scheduler came to it"
-        await add_ranges(
-            conn,
-            current["id"],
-            catchup.span(schedule, current["next_run"], end + catchup.TICK, "missed", late),
-        )
-    return begun
-
-
-async def _begun(conn: Connection, task_id: UUID, since: datetime) -> list[datetime]:
-    columns = occurrence.c
-    statement = select(columns.scheduled_for).where(
-        columns.task_id == task_id, columns.scheduled_for > since, columns.run_id.is_not(None)
-    )
-    return [row["scheduled_for"] for row in await db.select(conn, statement.order_by(columns.scheduled_for))]
-
-
-async def _cut_ranges(conn: Connection, task_id: UUID, schedule: Schedule, now: datetime) -> None:
-    """Take back the part of a snooze that lies ahead: the change that follows plans those instants anew."""
-    columns = occurrence.c
-    ahead = func.coalesce(columns.last_for, columns.scheduled_for) > now
-    statement = delete(occurrence).where(columns.task_id == task_id, columns.run_id.is_(None), ahead)
-    for row in await db.select(conn, statement.returning(occurrence)):
-        left = catchup.span(
-            schedule, row["scheduled_for"], now + catchup.TICK, row["disposition"], row["reason"]
-        )
-        await add_ranges(conn, task_id, left)
-
-
-async def add_ranges(conn: Connection, task_id: UUID, *ranges: Range | None) -> None:
-    """Write instants that will not run into the ledger."""
-    rows = [
-        {
-            "task_id": task_id,
-            "first_for": one.first,
-            "last_for": one.last,
-            "count": one.count,
-            "disposition": one.disposition,
-            "reason": one.reason,
-        }
-        for one in ranges
-        if one is not None
-    ]
-    if rows:
-        await db.execute(conn, "insert_ranges", db.placeholders(rows, *rows[0]))
-
-
-def schedule_of(spec: ScheduleSpec, now: datetime, *, anchor: datetime | None = None) -> Schedule:
-    """The schedule that a definition states, anchored: at its own `start`, else at the stored one, else at `now`."""
-    start = datetime.fromisoformat(spec.start) if spec.start else anchor
-    if start is None and spec.kind in ("rrule", "every", "condition"):
-        start = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None, microsecond=0)
-    return parse_schedule(spec.kind, spec.expr, spec.timezone, start, _timing(spec.options))
-
-
-def schedule_from(row: Row) -> Schedule:
-    """The schedule of a stored task."""
-    return restore_schedule(
-        row["schedule_kind"],
-        row["schedule_expr"],
-        row["timezone"],
-        row["schedule_start"],
-        _timing(row["schedule_options"]),
-    )
-
-
-def _timing(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that decide instants; the others (catch-up, filter, probe) belong to whoever acts on them."""
-    return {name: options[name] for name in TIMING_OPTIONS if name in options}
 
 
 def _columns(definition: Definition, schedule: Schedule) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 DROP VIEW duework.audit, duework.verdicts, duework.workers, duework.queue, duework.upcoming,
   duework.occurrences, duework.steps, duework.attempts, duework.runs, duework.runs_unstarted, duework.runs_live, duework.runs_ended;
 DROP TABLE duework.idempotency_key, duework.audit_log, duework.refusal, duework.scheduler, duework.worker,
-  duework.event, duework.checkpoint, duework.step_run, duework.task_run, duework.due_work_slot,
+  duework.event, duework.checkpoint, duework.step_run, duework.task_run, duework.due_work_slot, duework.concurrency_slot, duework.dedupe_key,
   duework.due_work, duework.occurrence, duework.task_version, duework.task, duework.agent_token,
   duework.agent;
 DROP FUNCTION duework.drop_partitions(interval);

@@ -64,6 +64,9 @@ CREATE TABLE duework.task (
   backoff_strategy text NOT NULL DEFAULT 'exponential_jitter',
   concurrency_key  text,
   concurrency      jsonb,
+  pause_after_failures integer CHECK (pause_after_failures >= 1),
+  condition_met    boolean,
+  condition_at     timestamptz,
   next_run         timestamptz,
   tzdata_version   text,
   version          integer NOT NULL DEFAULT 1 CHECK (version >= 1),
@@ -132,9 +135,17 @@ CREATE TABLE duework.due_work (
   state          jsonb,
   parent_run_id  uuid,
   created_by     uuid,
+  concurrency_key   text,
+  concurrency_limit integer CHECK (concurrency_limit >= 1),
+  on_conflict    text CHECK (on_conflict IN ('skip', 'queue', 'cancel_running')),
+  waiting        boolean NOT NULL DEFAULT false,
   created_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (id, slot),
-  CHECK ((locked_until IS NULL) = (locked_by IS NULL))
+  CHECK ((locked_until IS NULL) = (locked_by IS NULL)),
+  CHECK ((concurrency_key IS NULL) = (concurrency_limit IS NULL)),
+  CHECK ((concurrency_key IS NULL) = (on_conflict IS NULL)),
+  -- A row whose key is taken waits out of the way of leases, and holds nothing.
+  CHECK (NOT waiting OR (slot = -1 AND concurrency_key IS NOT NULL AND locked_until IS NULL))
 ) PARTITION BY LIST (slot);
 -- fillfactor leaves room on the page, so that taking a lease is a HOT update (no index column changes).
 CREATE TABLE duework.due_work_0 PARTITION OF duework.due_work FOR VALUES IN (0) WITH (fillfactor = 60);
@@ -142,6 +153,27 @@ CREATE TABLE duework.due_work_1 PARTITION OF duework.due_work FOR VALUES IN (1) 
 CREATE TABLE duework.due_work_2 PARTITION OF duework.due_work FOR VALUES IN (2) WITH (fillfactor = 60);
 CREATE TABLE duework.due_work_later PARTITION OF duework.due_work FOR VALUES IN (-1);
 CREATE INDEX due_work_lease ON duework.due_work (priority, run_at);
+
+-- Who is next under a key, in the order of leases; and rows that wait too long, for the reaper.
+CREATE INDEX due_work_waiting ON duework.due_work (concurrency_key, priority, run_at) WHERE waiting;
+
+-- One row per run that is under way (from its first lease to its end) under a concurrency key. The primary key
+-- is the limit: a run needs a free number below it, so no count is ever taken.
+CREATE TABLE duework.concurrency_slot (
+  key    text NOT NULL,
+  slot   integer NOT NULL CHECK (slot >= 0),
+  run_id uuid NOT NULL UNIQUE,
+  taken_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (key, slot)
+);
+
+-- The run that a dedupe key last let in; others are refused until held_until (null: while that run is live).
+CREATE TABLE duework.dedupe_key (
+  key        text PRIMARY KEY,
+  run_id     uuid NOT NULL,
+  held_until timestamptz
+);
+CREATE INDEX dedupe_key_run ON duework.dedupe_key (run_id);
 
 CREATE TABLE duework.due_work_slot (
   slot       smallint PRIMARY KEY,
@@ -208,7 +240,7 @@ CREATE TABLE duework.task_run (
   params        jsonb,
   event         jsonb,
   status        text NOT NULL
-    CHECK (status IN ('succeeded', 'failed', 'blocked', 'canceled', 'timed_out', 'expired')),
+    CHECK (status IN ('succeeded', 'failed', 'blocked', 'canceled', 'timed_out', 'expired', 'skipped')),
   final         boolean NOT NULL,
   started_at    timestamptz,
   finished_at   timestamptz NOT NULL,

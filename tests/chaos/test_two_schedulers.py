@@ -11,7 +11,7 @@ import pytest
 
 from engine import db
 from engine.db import Row
-from engine.store import tasks
+from engine.store import ledger, tasks
 from tests.factories import make_task, one, rows, until
 from tests.processes import Crew
 
@@ -72,7 +72,7 @@ async def test_two_schedulers_one_killed_and_every_instant_once(conn: db.Connect
 async def check_ledger(conn: db.Connection, task: Row) -> None:
     """Every instant from the definition to next_run is a run of its own: somebody always ticked."""
     current = await tasks.get(conn, task["id"])
-    schedule = tasks.schedule_from(current)
+    schedule = ledger.schedule_from(current)
     listed = schedule.next(task["created_at"], 1000)
     expected = [instant for instant in listed if task["next_run"] <= instant < current["next_run"]]
     found = await rows(

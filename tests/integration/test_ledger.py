@@ -14,7 +14,7 @@ from engine import db
 from engine.db import Connection, Row
 from engine.pipeline import parse_definition
 from engine.schedule import Schedule
-from engine.store import leases, tasks
+from engine.store import leases, ledger, tasks
 from scheduler.tick import tick
 from tests.factories import document, make_task, one, rows, run_row
 
@@ -42,7 +42,7 @@ async def tick_all(conn: Connection, now: datetime) -> int:
             return made
 
 
-async def ledger(conn: Connection, task_id: UUID) -> list[Row]:
+async def written(conn: Connection, task_id: UUID) -> list[Row]:
     """The task's rows of the ledger in order."""
     return await rows(
         conn, "SELECT * FROM duework.occurrence WHERE task_id = %s ORDER BY scheduled_for", task_id
@@ -125,7 +125,7 @@ class Story:
 
     async def edited(self) -> None:
         current = await tasks.get(self.conn, self.task["id"], lock=True)
-        self.past.append((tasks.schedule_from(current), self.since, self.now))
+        self.past.append((ledger.schedule_from(current), self.since, self.now))
         self.since = self.now
         definition = parse_definition(document(schedule=self.dice.choice(KINDS)))
         await tasks.change(self.conn, current, definition, self.now)
@@ -134,10 +134,10 @@ class Story:
         await tasks.resume(self.conn, self.task["id"], self.now)
         await tick_all(self.conn, self.now)
         current = await tasks.get(self.conn, self.task["id"])
-        eras = [*self.past, (tasks.schedule_from(current), self.since, current["next_run"] - SECOND / 1000)]
+        eras = [*self.past, (ledger.schedule_from(current), self.since, current["next_run"] - SECOND / 1000)]
         expected = [instant for era in eras for instant in instants(*era)]
         assert len(expected) > 50
-        found = expanded(await ledger(self.conn, self.task["id"]), expected)
+        found = expanded(await written(self.conn, self.task["id"]), expected)
         assert found == Counter(expected), {
             "lost": [str(i) for i in expected if not found[i]][:5],
             "doubled": [str(i) for i, n in found.items() if n > 1][:5],
@@ -169,7 +169,7 @@ async def test_a_downtime_is_caught_up_as_the_task_asks(
     task = await make_task(conn, schedule={"cron": "* * * * *", "catchup": catchup}, now=T0)
     late = T0 + timedelta(hours=1, seconds=45)
     await tick_all(conn, late)
-    found = await ledger(conn, task["id"])
+    found = await written(conn, task["id"])
     ranges = [row for row in found if row["run_id"] is None]
     due = [row for row in found if row["run_id"] is not None and row["scheduled_for"] > late]
     assert [row["scheduled_for"] for row in due] == [T0 + timedelta(minutes=61)]
@@ -183,7 +183,7 @@ async def test_a_very_long_downtime_costs_one_row(conn: Connection) -> None:
     task = await make_task(conn, schedule={"every": "1s"}, now=T0)
     now = T0 + timedelta(days=365)
     await tick_all(conn, now)
-    found = await ledger(conn, task["id"])
+    found = await written(conn, task["id"])
     assert len([row for row in found if row["run_id"] is None]) < 20
     late = [row for row in found if row["run_id"] is not None and row["scheduled_for"] < now - GRACE]
     assert len(late) == 1, "the policy is `last`"
@@ -197,11 +197,11 @@ async def test_a_pause_withdraws_and_is_accounted_for(conn: Connection) -> None:
     await tick_all(conn, T0)
     assert await one(conn, "SELECT count(*) FROM duework.due_work") == 3
     await tasks.pause(conn, "job", T0 + 15 * SECOND, "maintenance")
-    assert [row["scheduled_for"] for row in await ledger(conn, task["id"])] == [T0 + 10 * SECOND]
+    assert [row["scheduled_for"] for row in await written(conn, task["id"])] == [T0 + 10 * SECOND]
     assert await one(conn, "SELECT count(*) FROM duework.due_work") == 1, "what was due stays"
     assert await tick_all(conn, T0 + 60 * SECOND) == 0
     await tasks.resume(conn, "job", T0 + 65 * SECOND)
-    (_, suppressed) = await ledger(conn, task["id"])
+    (_, suppressed) = await written(conn, task["id"])
     assert (suppressed["disposition"], suppressed["count"]) == ("suppressed", 5)
     assert (suppressed["scheduled_for"], suppressed["last_for"]) == (T0 + 20 * SECOND, T0 + 60 * SECOND)
     assert suppressed["reason"] == "paused: maintenance"
@@ -215,7 +215,7 @@ async def test_a_run_that_began_as_the_pause_came_is_counted_once(conn: Connecti
     assert await work_off(conn, T0 + 20 * SECOND) == 2
     await tasks.pause(conn, "job", T0 + 5 * SECOND)
     await tasks.resume(conn, "job", T0 + 45 * SECOND)
-    found = await ledger(conn, task["id"])
+    found = await written(conn, task["id"])
     assert [(row["disposition"], row["count"]) for row in found] == [
         ("scheduled", 1),
         ("scheduled", 1),
@@ -232,7 +232,7 @@ async def test_an_edit_withdraws_and_plans_anew(conn: Connection) -> None:
         conn, current, parse_definition(document(schedule={"every": "15s"})), T0 + SECOND
     )
     assert changed["version"] == 2
-    assert await ledger(conn, task["id"]) == []
+    assert await written(conn, task["id"]) == []
     await tick_all(conn, T0 + SECOND)
     work = await rows(conn, "SELECT scheduled_for, task_version FROM duework.due_work ORDER BY scheduled_for")
     assert [(row["scheduled_for"], row["task_version"]) for row in work] == [
@@ -247,7 +247,7 @@ async def test_an_edit_during_a_downtime_forgets_nothing(conn: Connection) -> No
     current = await tasks.get(conn, "job", lock=True)
     now = T0 + timedelta(minutes=10)
     await tasks.change(conn, current, parse_definition(document(schedule={"every": "20s"})), now)
-    (missed,) = await ledger(conn, task["id"])
+    (missed,) = await written(conn, task["id"])
     assert (missed["disposition"], missed["count"]) == ("missed", 60)
     assert "before a scheduler came to it" in missed["reason"]
 
@@ -256,10 +256,10 @@ async def test_a_snooze_that_is_cut_short_gives_its_instants_back(conn: Connecti
     """Snoozing again, or editing, plans the rest of the snooze anew instead of accounting for it twice."""
     task = await make_task(conn, schedule={"every": "10s"}, now=T0)
     await tasks.snooze(conn, "job", T0 + SECOND, T0 + 100 * SECOND, "holiday")
-    assert (await ledger(conn, task["id"]))[0]["count"] == 9
+    assert (await written(conn, task["id"]))[0]["count"] == 9
     await tasks.snooze(conn, "job", T0 + 35 * SECOND, T0 + 60 * SECOND, None)
     await tick_all(conn, T0 + 35 * SECOND)
-    found = await ledger(conn, task["id"])
+    found = await written(conn, task["id"])
     assert [(row["disposition"], row["count"], row["reason"]) for row in found] == [
         ("suppressed", 3, "snoozed: holiday"),
         ("suppressed", 2, "the task was snoozed"),
@@ -288,7 +288,7 @@ async def test_work_that_nobody_starts_in_time_is_missed(conn: Connection) -> No
     assert await leases.lease(conn, "w1", 9, timedelta(hours=1), now=T0 + 65 * SECOND) == [], (
         "too late for the third"
     )
-    found = {row["scheduled_for"]: row for row in await ledger(conn, task["id"])}
+    found = {row["scheduled_for"]: row for row in await written(conn, task["id"])}
     missed = found[T0 + 20 * SECOND]
     assert missed["disposition"] == "missed"
     assert "no worker started it" in missed["reason"]
@@ -340,7 +340,7 @@ async def test_the_ledger_guards_what_the_row_lock_does_not(conn: Connection) ->
     assert await tick_all(conn, T0) == 30
     await conn.execute("UPDATE duework.task SET next_run = %s", [T0 + SECOND])
     assert await tick_all(conn, T0 + 5 * SECOND) == 5
-    assert len(await ledger(conn, task["id"])) == 35
+    assert len(await written(conn, task["id"])) == 35
     assert await one(conn, "SELECT count(*) FROM duework.due_work") == 35
 
 

@@ -1,0 +1,127 @@
+"""The ledger of a task, and its timetable: what has become of its instants, and what is to come.
+
+Whoever changes a task's schedule or status closes the ledger up to that moment first: what lies ahead is
+taken back, what has passed is written down with its reason. Writers hold the task's row lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import delete, func, select
+
+from engine import catchup, db
+from engine.catchup import Range
+from engine.db import Connection, Row
+from engine.errors import ValidationFailed
+from engine.pipeline import ScheduleSpec
+from engine.pipeline.definition import TIMING_OPTIONS
+from engine.schedule import Schedule, parse_schedule, restore_schedule
+from engine.store import leases
+from engine.store.tables import occurrence
+
+GRACE = timedelta(seconds=30)
+
+
+def schedule_of(spec: ScheduleSpec, now: datetime, *, anchor: datetime | None = None) -> Schedule:
+    """The schedule that a definition states, anchored: at its own `start`, else at the stored one, else at `now`."""
+    start = datetime.fromisoformat(spec.start) if spec.start else anchor
+    if start is None and spec.kind in ("rrule", "every", "condition"):
+        start = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None, microsecond=0)
+    return parse_schedule(spec.kind, spec.expr, spec.timezone, start, _timing(spec.options))
+
+
+def schedule_from(row: Row) -> Schedule:
+    """The schedule of a stored task."""
+    return restore_schedule(
+        row["schedule_kind"],
+        row["schedule_expr"],
+        row["timezone"],
+        row["schedule_start"],
+        _timing(row["schedule_options"]),
+    )
+
+
+def _timing(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide instants; the others (catch-up, filter, probe) belong to whoever acts on them."""
+    return {name: options[name] for name in TIMING_OPTIONS if name in options}
+
+
+async def close(conn: Connection, current: Row, now: datetime) -> list[datetime]:
+    """Settle a task's ledger up to `now` and take back what lies ahead, before its schedule or status changes.
+
+    Answers the instants after `now` that a worker had begun when the change came; they stay.
+    """
+    await leases.withdraw(conn, current["id"], now=now)
+    since = current["updated_at"] if current["status"] == "paused" else now
+    begun = await _begun(conn, current["id"], since)
+    try:
+        schedule = schedule_from(current)
+    except ValidationFailed:
+        return begun  # what nobody can read has no instants, and a new definition is how it is mended
+    end = now - GRACE if schedule.kind == "once" else now  # a `once` a moment ago is still meant
+    await _cut_ranges(conn, current["id"], schedule, now)
+    if current["status"] == "paused":
+        reason = f"paused: {current['status_reason']}" if current["status_reason"] else "the task was paused"
+        await add_ranges(
+            conn, current["id"], *catchup.gaps(schedule, since, end, begun, "suppressed", reason)
+        )
+    elif current["next_run"] is not None:
+        late = "the task was changed before a scheduler came to it"
+        await add_ranges(
+            conn,
+            current["id"],
+            catchup.span(schedule, current["next_run"], end + catchup.TICK, "missed", late),
+        )
+    return begun
+
+
+async def _begun(conn: Connection, task_id: UUID, since: datetime) -> list[datetime]:
+    columns = occurrence.c
+    statement = select(columns.scheduled_for).where(
+        columns.task_id == task_id, columns.scheduled_for > since, columns.run_id.is_not(None)
+    )
+    return [row["scheduled_for"] for row in await db.select(conn, statement.order_by(columns.scheduled_for))]
+
+
+async def _cut_ranges(conn: Connection, task_id: UUID, schedule: Schedule, now: datetime) -> None:
+    """Take back the part of a snooze that lies ahead: the change that follows plans those instants anew."""
+    columns = occurrence.c
+    ahead = func.coalesce(columns.last_for, columns.scheduled_for) > now
+    statement = delete(occurrence).where(columns.task_id == task_id, columns.run_id.is_(None), ahead)
+    for row in await db.select(conn, statement.returning(occurrence)):
+        left = catchup.span(
+            schedule, row["scheduled_for"], now + catchup.TICK, row["disposition"], row["reason"]
+        )
+        await add_ranges(conn, task_id, left)
+
+
+async def add_ranges(conn: Connection, task_id: UUID, *ranges: Range | None) -> None:
+    """Write instants that will not run into the ledger."""
+    rows = [
+        {
+            "task_id": task_id,
+            "first_for": one.first,
+            "last_for": one.last,
+            "count": one.count,
+            "disposition": one.disposition,
+            "reason": one.reason,
+        }
+        for one in ranges
+        if one is not None
+    ]
+    if rows:
+        await db.execute(conn, "insert_ranges", db.placeholders(rows, *rows[0]))
+
+
+async def planned(conn: Connection, task_id: UUID, now: datetime) -> list[datetime]:
+    """The instants after `now` that are in the queue already, in order; `next_run` comes after them."""
+    columns = occurrence.c
+    statement = select(columns.scheduled_for).where(
+        columns.task_id == task_id, columns.disposition == "scheduled", columns.scheduled_for > now
+    )
+    return [row["scheduled_for"] for row in await db.select(conn, statement.order_by(columns.scheduled_for))]
