@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -190,7 +190,7 @@ async def run(url: str, jobs: int, rounds: int) -> None:
         print(f"{name:34}{rate:>9.0f}{client:>11.0f}{served:>11.0f}{client + served:>9.0f}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command-line entry."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--database-url", help="a server to measure on; default: an embedded one")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     postgres.open_session()
     with server(given.database_url) as admin, postgres.database(admin) as url:
         migrations.upgrade(url)
