@@ -6,9 +6,10 @@ horizon is in the plan exactly once, as a run or inside a range with its reason 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, islice, takewhile, zip_longest
 from typing import Any
 
 from engine.durations import parse_duration
@@ -20,7 +21,10 @@ DENSEST = 1000
 """Instants of one task that one tick makes into runs, at most; the next tick goes on from there."""
 COUNTED = 10_000
 """Missed instants that are walked and counted; a longer range is written without a count."""
-
+REACH = timedelta(minutes=1)
+"""How far back the search for late instants looks at first."""
+SPARE = 100
+"""How many more late instants than are wanted that search may come upon before it narrows."""
 
 DEFAULT_WINDOW = timedelta(days=1)
 DEFAULT_LIMIT = 100
@@ -46,13 +50,21 @@ class Catchup:
         window = parse_duration(given["window"]) if "window" in given else DEFAULT_WINDOW
         return cls(given.get("policy", "last"), window, given.get("max", DEFAULT_LIMIT), grace)
 
-    def expiry(self, instant: datetime, following: datetime | None) -> datetime:
-        """When an unstarted run of `instant` becomes missed. Under `last` the following instant replaces it."""
-        if self.policy == "none":
+    @property
+    def most(self) -> int:
+        """How many late instants may run."""
+        return {"none": 0, "last": 1, "all": self.limit}[self.policy]
+
+    def expiry(self, instant: datetime, replaced: datetime | None) -> datetime:
+        """When an unstarted run of `instant` becomes missed: `replaced` is the instant that is `most` later.
+
+        So no more than `most` late runs ever wait, whether schedulers or workers were away.
+        """
+        if not self.most:
             return instant + self.grace
-        if self.policy == "all" or following is None:
+        if replaced is None:
             return instant + self.window
-        return min(instant + self.window, max(following, instant + self.grace))
+        return min(instant + self.window, max(replaced, instant + self.grace))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,33 +98,62 @@ def first_run(
     return next((one for one in schedule.next(after, len(begun) + 1) if one not in begun), None)
 
 
-def plan(schedule: Schedule, catchup: Catchup, next_run: datetime, now: datetime, horizon: timedelta) -> Plan:
-    """Account for every instant from `next_run` to `now + horizon`, or for the oldest of very many of them."""
-    older, start = _too_old(catchup, schedule, next_run, now)
-    walked = _walk(schedule, start, now - catchup.grace) if start is not None else []
-    if len(walked) > COUNTED:  # still behind: the next tick goes on where this one ends
-        return Plan((), (*older, _missed(walked[:COUNTED])), walked[COUNTED])
-    kept = _kept(walked, catchup, now)
-    dropped = walked[: len(walked) - len(kept)]
-    after = walked[-1] if walked else None
-    due = _due(schedule, start if after is None else None, after, now + horizon)
-    instants = [*kept, *due]
-    following = next(iter(schedule.next((instants or walked)[-1])), None) if instants or walked else start
-    ends = [*instants[1:], following]
-    runs = tuple((one, catchup.expiry(one, end)) for one, end in zip(instants, ends, strict=False))
-    return Plan(runs, (*older, _missed(dropped)) if dropped else older, following)
+def plan(
+    schedule: Schedule,
+    catchup: Catchup,
+    next_run: datetime,
+    now: datetime,
+    horizon: timedelta,
+    countable: int = COUNTED,
+) -> Plan:
+    """Account for every instant from `next_run` to `now + horizon`, or for the first DENSEST that are on time.
+
+    Of those that are later than the grace only such run as are still among the newest that the policy allows;
+    the others are one range, counted if they are at most `countable`.
+    """
+    edge, late = now - catchup.grace, list[datetime]()
+    ranges: tuple[Range, ...] = ()
+    ahead: Iterator[datetime] = chain((next_run,), schedule.walk(next_run))
+    if next_run < edge:
+        newest = _newest(schedule, max(next_run, now - catchup.window), now + TICK, catchup.most)
+        late = [one for one in newest if one < edge]
+        reason = "it was due while no scheduler was running"
+        dropped = span(schedule, next_run, late[0] if late else edge, "missed", reason, countable)
+        ranges = (dropped,) if dropped else ()
+        ahead = schedule.walk(edge - TICK)
+    due, following = _until(ahead, now + horizon, DENSEST)
+    instants = [*late, *due]
+    known = _known(instants, following, ahead, catchup)
+    runs = tuple((one, catchup.expiry(one, end)) for one, end in zip_longest(instants, known))
+    return Plan(runs, ranges, following)
 
 
 def span(
-    schedule: Schedule, first: datetime | None, until: datetime, disposition: str, reason: str
+    schedule: Schedule,
+    first: datetime | None,
+    until: datetime,
+    disposition: str,
+    reason: str,
+    countable: int = COUNTED,
 ) -> Range | None:
-    """The range of instants from `first` (inclusive) to before `until`; None when there is none."""
+    """The range of instants from `first` (inclusive) to before `until`; None when there is none.
+
+    A range of more than `countable` instants is written without a count, unless they are evenly spaced.
+    """
     if first is None or first >= until:
         return None
-    walked = _walk(schedule, first, until)
-    if len(walked) > COUNTED:
-        return Range(first, until - TICK, None, disposition, reason)
-    return Range(first, walked[-1], len(walked), disposition, reason)
+    if schedule.period:
+        end = until if schedule.end is None else min(until, schedule.end + TICK)
+        more = (end - TICK - first) // schedule.period
+        return Range(first, first + more * schedule.period, more + 1, disposition, reason)
+    count, last = 0, first
+    for instant in chain((first,), schedule.walk(first)):
+        if instant >= until:
+            break
+        if count == countable:
+            return Range(first, until - TICK, None, disposition, reason)
+        count, last = count + 1, instant
+    return Range(first, last, count, disposition, reason)
 
 
 def gaps(
@@ -132,38 +173,48 @@ def gaps(
     return ranges
 
 
-def _too_old(
-    catchup: Catchup, schedule: Schedule, next_run: datetime, now: datetime
-) -> tuple[tuple[Range, ...], datetime | None]:
-    """A range for what lies so far back that no policy can pick it, and the first instant after it."""
-    edge = now - catchup.grace - catchup.window
-    if next_run >= edge or len(_walk(schedule, next_run, edge)) <= COUNTED:
-        return (), next_run
-    missed = Range(next_run, edge, None, "missed", "it was due while no scheduler was running")
-    return (missed,), next(iter(schedule.next(edge)), None)
+def _newest(schedule: Schedule, oldest: datetime, edge: datetime, most: int) -> list[datetime]:
+    """The last `most` instants in [oldest, edge), found backwards: a backlog of any length costs the same.
+
+    The search reaches further back until there are enough; where a burst holds too many, it is halved.
+    """
+    few, many, since = edge, None, max(oldest, edge - REACH)
+    while most:
+        found = _before(schedule, since, edge, most + SPARE)
+        if len(found) == most + SPARE:
+            many = since
+        elif len(found) >= most or since == oldest:
+            return found[-most:]
+        else:
+            few = since
+        since = many + (few - many) / 2 if many else max(oldest, edge - 8 * (edge - since))
+    return []
 
 
-def _walk(schedule: Schedule, first: datetime, before: datetime) -> list[datetime]:
-    """The instants from `first` to before `before`, one more than COUNTED at most."""
-    if first >= before:
-        return []
-    return [first, *(one for one in schedule.next(first, COUNTED) if one < before)]
+def _before(schedule: Schedule, since: datetime, edge: datetime, limit: int) -> list[datetime]:
+    """The first `limit` instants in [since, edge)."""
+    return list(islice(takewhile(lambda one: one < edge, schedule.walk(since - TICK)), limit))
 
 
-def _kept(late: Sequence[datetime], catchup: Catchup, now: datetime) -> Sequence[datetime]:
-    limit = {"none": 0, "last": 1, "all": catchup.limit}[catchup.policy]
-    fresh = [one for one in late if one >= now - catchup.window]
-    return fresh[len(fresh) - min(limit, len(fresh)) :]
+def _until(ahead: Iterator[datetime], end: datetime, limit: int) -> tuple[list[datetime], datetime | None]:
+    """Up to `limit` instants that are not after `end`, and the one that follows them."""
+    found: list[datetime] = []
+    for instant in ahead:
+        if instant > end or len(found) == limit:
+            return found, instant
+        found.append(instant)
+    return found, None
 
 
-def _due(
-    schedule: Schedule, first: datetime | None, after: datetime | None, end: datetime
-) -> Sequence[datetime]:
-    if first is not None:
-        return [] if first > end else [first, *(one for one in schedule.next(first, DENSEST) if one <= end)]
-    return [] if after is None else [one for one in schedule.next(after, DENSEST) if one <= end]
-
-
-def _missed(instants: Sequence[datetime]) -> Range:
-    reason = "it was due while no scheduler was running"
-    return Range(instants[0], instants[-1], len(instants), "missed", reason)
+def _known(
+    instants: Sequence[datetime], following: datetime | None, ahead: Iterator[datetime], catchup: Catchup
+) -> list[datetime]:
+    """For each of `instants` the one that is `most` later, as far as it lies within the window; shorter at the end."""
+    known = [*instants] if following is None else [*instants, following]
+    wanted = len(instants) + catchup.most
+    while known and following and len(known) < wanted and known[-1] < instants[-1] + catchup.window:
+        later = next(ahead, None)
+        if later is None:
+            break
+        known.append(later)
+    return known[catchup.most : wanted]

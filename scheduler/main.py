@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -67,13 +67,17 @@ async def serve(settings: Settings) -> None:
     log.info("scheduler.stopped", scheduler=process.id)
 
 
-async def ticks(settings: Settings, pool: Pool, metrics: Metrics, process: Process) -> None:
+async def ticks(
+    settings: Settings, pool: Pool, metrics: Metrics, process: Process, *, now: datetime | None = None
+) -> None:
     """Tick until nothing more is due within the horizon, each tick a transaction of its own."""
     log = telemetry.logger("scheduler.tick")
     for _ in range(TICKS_IN_A_ROW):
         with metrics.tick_seconds.time():
             async with db.transaction(pool) as conn:
-                done = await tick(conn, settings.horizon, settings.misfire_grace, settings.tick_batch)
+                done = await tick(
+                    conn, settings.horizon, settings.misfire_grace, settings.tick_batch, now=now
+                )
                 await workers.beat_scheduler(conn, process)
         metrics.materialised.inc(done.occurrences)
         if done.occurrences:

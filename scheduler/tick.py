@@ -19,6 +19,9 @@ from engine.errors import ValidationFailed
 from engine.schedule import jitter_offset, tzdata_version
 from engine.store import ledger
 
+COUNTED_AT_ONCE = 50_000
+"""Missed instants that one tick walks to count them; what comes to light beyond that is a range without a count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
@@ -34,30 +37,40 @@ async def tick(
 ) -> Ticked:
     """Materialise what is due within the horizon; `conn` is in the tick's one transaction."""
     due = await db.fetch(conn, "lock_due_tasks", {"now": now, "horizon": horizon, "limit": batch})
-    plans = [(row, *_plan(row, horizon, grace)) for row in due]
-    for row, plan, _ in plans:
-        await ledger.add_ranges(conn, row["id"], *plan.ranges)
+    if not due:
+        return Ticked(0, 0, False)
+    plans = _plans(due, horizon, grace)
+    await ledger.write_ranges(conn, [(row["id"], one) for row, plan, _ in plans for one in plan.ranges])
     fresh = await _insert(conn, plans, now)
-    if due:
-        values = {
-            "task_id": [row["id"] for row, _, _ in plans],
-            "next_run": [plan.next_run for _, plan, _ in plans],
-            "tzdata_version": tzdata_version(),
-        }
-        await db.execute(conn, "advance_tasks", values)
+    values = {
+        "task_id": [row["id"] for row, _, _ in plans],
+        "next_run": [plan.next_run for _, plan, _ in plans],
+        "tzdata_version": tzdata_version(),
+    }
+    await db.execute(conn, "advance_tasks", values)
     if fresh:
         await db.fetch(conn, "notify_work")
     behind = any(plan.next_run and plan.next_run <= row["at"] + horizon for row, plan, _ in plans)
-    return Ticked(len(due), len(fresh), behind or len(due) == batch)
+    return Ticked(len(due), fresh, behind or len(due) == batch)
 
 
-def _plan(row: Row, horizon: timedelta, grace: timedelta) -> tuple[Plan, timedelta]:
+def _plans(due: Sequence[Row], horizon: timedelta, grace: timedelta) -> list[tuple[Row, Plan, timedelta]]:
+    """Each task with its plan and its jitter. What is walked to count missed instants is bounded for them all."""
+    countable, plans = COUNTED_AT_ONCE, []
+    for row in due:
+        plan, jitter = _plan(row, horizon, grace, min(countable, catchup.COUNTED))
+        countable -= sum(min(one.count or catchup.COUNTED, countable) for one in plan.ranges)
+        plans.append((row, plan, jitter))
+    return plans
+
+
+def _plan(row: Row, horizon: timedelta, grace: timedelta, countable: int) -> tuple[Plan, timedelta]:
     """The plan and its jitter. A stored schedule that cannot be read stops its own task only, loudly."""
     try:
         schedule = ledger.schedule_from(row)
         options = Catchup.of(row["schedule_options"], grace)
         jitter = parse_duration(row["schedule_options"].get("jitter", 0))
-        return catchup.plan(schedule, options, row["next_run"], row["at"], horizon), jitter
+        return catchup.plan(schedule, options, row["next_run"], row["at"], horizon, countable), jitter
     except (ValidationFailed, ArithmeticError, TypeError, ValueError) as error:
         log = telemetry.logger("scheduler.tick")
         log.error("task.unschedulable", task_id=str(row["id"]), task=row["name"], error=str(error))
@@ -66,7 +79,8 @@ def _plan(row: Row, horizon: timedelta, grace: timedelta) -> tuple[Plan, timedel
 
 async def _insert(
     conn: Connection, plans: Sequence[tuple[Row, Plan, timedelta]], now: datetime | None
-) -> list[Row]:
+) -> int:
+    """Write the runs of all plans; how many were new."""
     rows: list[dict[str, Any]] = []
     for task, plan, jitter in plans:
         for instant, expires_at in plan.runs:
@@ -74,13 +88,12 @@ async def _insert(
             rows.append(
                 {
                     "task_id": task["id"],
-                    "task_version": task["version"],
                     "scheduled_for": instant,
                     "run_at": instant + offset,
                     "expires_at": expires_at + offset,
-                    "priority": task["priority"],
                 }
             )
     if not rows:
-        return []
-    return await db.fetch(conn, "insert_occurrences", db.placeholders(rows, *rows[0]) | {"now": now})
+        return 0
+    made = await db.fetch(conn, "insert_occurrences", db.placeholders(rows, *rows[0]) | {"now": now})
+    return len(made)

@@ -14,8 +14,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import merge
+from itertools import islice
 from typing import Any
 
+from engine.durations import parse_duration
 from engine.schedule import dst, kinds, moments
 from engine.schedule.content import MAX_DATES, ZonedMoment
 from engine.schedule.kinds import Compiled, Frame, Source
@@ -68,19 +70,25 @@ class Schedule:
 
         None asks from the start, inclusive. The list is shorter only where the schedule ends.
         """
+        if not 0 <= limit <= MAX_LIMIT:
+            raise refusal("limit", f"limit={limit} must be from 0 to {MAX_LIMIT}", "/limit")
+        return list(islice(self.walk(after), limit))
+
+    def walk(self, after: datetime | None) -> Iterator[datetime]:
+        """What `next` lists, one by one, for whoever knows only on the way how far to go."""
         if after is not None and after.tzinfo is None:
             raise refusal(
                 "after", f"after={after.isoformat()} has no offset; an aware instant is needed", "/after"
             )
-        if not 0 <= limit <= MAX_LIMIT:
-            raise refusal("limit", f"limit={limit} must be from 0 to {MAX_LIMIT}", "/limit")
         seek = _EARLIEST if after is None else min(max(after.astimezone(UTC) + _TICK, _EARLIEST), _LATEST)
-        found: list[datetime] = []
-        for instant in self._from(max(seek, self.compiled.since or seek)) if limit else ():
-            found.append(instant)
-            if len(found) == limit:
-                break
-        return found
+        return self._from(max(seek, self.compiled.since or seek))
+
+    @property
+    def period(self) -> timedelta | None:
+        """The time from each instant to the next, where it is the same for all of them."""
+        if self.kind not in ("every", "condition") or self.added or self.removed or self.removed_days:
+            return None
+        return parse_duration(self.expr)
 
     def _from(self, seek: datetime) -> Iterator[datetime]:
         """What fires from `seek` on."""

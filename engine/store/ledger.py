@@ -6,7 +6,7 @@ taken back, what has passed is written down with its reason. Writers hold the ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -101,7 +101,12 @@ async def _cut_ranges(conn: Connection, task_id: UUID, schedule: Schedule, now: 
 
 
 async def add_ranges(conn: Connection, task_id: UUID, *ranges: Range | None) -> None:
-    """Write instants that will not run into the ledger."""
+    """Write instants of one task that will not run into the ledger."""
+    await write_ranges(conn, [(task_id, one) for one in ranges if one is not None])
+
+
+async def write_ranges(conn: Connection, ranges: Sequence[tuple[UUID, Range]]) -> None:
+    """Write instants of many tasks that will not run into the ledger, in one statement."""
     rows = [
         {
             "task_id": task_id,
@@ -111,8 +116,7 @@ async def add_ranges(conn: Connection, task_id: UUID, *ranges: Range | None) -> 
             "disposition": one.disposition,
             "reason": one.reason,
         }
-        for one in ranges
-        if one is not None
+        for task_id, one in ranges
     ]
     if rows:
         await db.execute(conn, "insert_ranges", db.placeholders(rows, *rows[0]))

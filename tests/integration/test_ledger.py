@@ -178,17 +178,18 @@ async def test_a_downtime_is_caught_up_as_the_task_asks(
     assert len(found) - len(ranges) - len(due) == ran
 
 
-async def test_a_very_long_downtime_costs_one_row(conn: Connection) -> None:
+@pytest.mark.parametrize("rule", [{"every": "1s"}, {"rrule": "FREQ=SECONDLY"}])
+async def test_a_very_long_downtime_costs_one_row(conn: Connection, rule: dict[str, Any]) -> None:
     """A one-second task that nobody ticked for a year leaves a range, not thirty million rows."""
-    task = await make_task(conn, schedule={"every": "1s"}, now=T0)
+    task = await make_task(conn, schedule=rule, now=T0)
     now = T0 + timedelta(days=365)
     await tick_all(conn, now)
-    found = await written(conn, task["id"])
-    assert len([row for row in found if row["run_id"] is None]) < 20
-    late = [row for row in found if row["run_id"] is not None and row["scheduled_for"] < now - GRACE]
-    assert len(late) == 1, "the policy is `last`"
-    assert found[0]["scheduled_for"] == T0 + SECOND
-    assert found[0]["count"] is None
+    missed, *ran = await written(conn, task["id"])
+    assert missed["scheduled_for"] == T0 + SECOND
+    assert missed["count"] == (365 * 86_400 - 31 if "every" in rule else None)
+    assert [row["scheduled_for"] for row in ran] == [now + n * SECOND for n in range(-30, 31)], (
+        "the newest ones, on time within the grace, replace all older ones"
+    )
 
 
 async def test_a_pause_withdraws_and_is_accounted_for(conn: Connection) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,30 +69,56 @@ def test_every_instant_is_planned_once(
     assert all(expires > instant for instant, expires in answer.runs)
 
 
-def test_a_dense_backlog_is_told_in_few_ranges() -> None:
-    """A year of seconds is one range without a count, then counted ones; the plan goes on from where it ended."""
-    made = schedule("every", "1s")
-    now = T0 + timedelta(days=365)
-    next_run: datetime | None = made.next(T0)[0]
-    ranges, runs = 0, []
-    for _ in range(30):
-        assert next_run is not None
-        answer = catchup.plan(made, Catchup(), next_run, now, HORIZON)
-        ranges += len(answer.ranges)
-        runs += [instant for instant, _ in answer.runs]
-        next_run = answer.next_run
-        if next_run is not None and next_run > now + HORIZON:
-            break
-    assert ranges < 20
-    assert sum(instant < now - GRACE for instant in runs) == 1
-    assert next_run == now + HORIZON + SECOND
+@pytest.mark.parametrize("rule", [("every", "1s"), ("rrule", "FREQ=SECONDLY")])
+def test_a_dense_backlog_is_one_range(rule: tuple[str, str]) -> None:
+    """A year of seconds is planned at once; an interval is even counted, a rule is walked only so far."""
+    made, now = schedule(*rule), T0 + timedelta(days=365)
+    answer = catchup.plan(made, Catchup(), T0 + SECOND, now, HORIZON)
+    (missed,) = answer.ranges
+    assert missed.first == T0 + SECOND
+    assert missed.count == (365 * 86_400 - 31 if rule[0] == "every" else None)
+    assert [instant for instant, _ in answer.runs] == [now + n * SECOND for n in range(-30, 31)]
+    assert answer.next_run == now + HORIZON + SECOND
+
+
+class Counting(Schedule):
+    """A schedule that counts how many instants were drawn from it."""
+
+    drawn = 0
+
+    def walk(self, after: datetime | None) -> Iterator[datetime]:
+        for instant in Schedule.walk(self, after):
+            type(self).drawn += 1
+            yield instant
+
+
+BURSTS = "FREQ=SECONDLY;BYMONTHDAY=1,2"
 
 
 @pytest.mark.parametrize(
-    ("policy", "expected"), [("none", GRACE), ("last", 2 * GRACE), ("all", timedelta(hours=1))]
+    ("expr", "catchup_", "bound"),
+    [
+        ("FREQ=DAILY", Catchup(), 10),
+        ("FREQ=DAILY", Catchup("none"), 10),
+        ("FREQ=SECONDLY", Catchup(), 700),
+        ("FREQ=SECONDLY", Catchup("all", limit=100), 1200),
+        (BURSTS, Catchup("all", window=timedelta(days=90), limit=100), 4000),
+    ],
 )
+def test_a_plan_draws_few_instants(expr: str, catchup_: Catchup, bound: int) -> None:
+    """Neither the age of a backlog nor a burst in it makes a plan walk through it."""
+    stored = schedule("rrule", expr)
+    Counting.drawn = 0
+    counting = Counting(**{one.name: getattr(stored, one.name) for one in fields(stored)})
+    now = T0 + timedelta(days=45)
+    answer = catchup.plan(counting, catchup_, stored.next(T0)[0], now, HORIZON, countable=100)
+    assert answer.ranges
+    assert Counting.drawn <= bound + 100
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("none", GRACE), ("last", 2 * GRACE), ("all", 2 * GRACE)])
 def test_an_unstarted_run_expires_as_its_policy_says(policy: str, expected: timedelta) -> None:
-    """none: after the grace; last: when the next instant replaces it; all: at the end of the window."""
+    """none: after the grace; the others: when enough instants have followed, or at the end of the window."""
     rule = Catchup(policy, timedelta(hours=1), grace=GRACE)
     assert rule.expiry(T0, T0 + 2 * GRACE) - T0 == expected
     assert rule.expiry(T0, None) - T0 == (GRACE if policy == "none" else timedelta(hours=1))
@@ -129,6 +157,28 @@ def test_a_span_ends_before_its_end() -> None:
     assert (found.last, found.count) == (T0 + 20 * SECOND, 2)
     assert catchup.span(made, T0 + 30 * SECOND, T0 + 30 * SECOND, "suppressed", "why") is None
     assert catchup.span(made, None, T0, "suppressed", "why") is None
+
+
+def test_of_all_only_so_many_wait() -> None:
+    """An unstarted run goes when `max` instants have followed it, so that workers that were away meet no flood."""
+    made, rule = schedule("cron", "* * * * *"), Catchup("all", limit=7, grace=GRACE)
+    minute = timedelta(minutes=1)
+    answer = catchup.plan(made, rule, T0, T0, HORIZON)
+    assert answer.runs == ((T0, T0 + 7 * minute),)
+    late = catchup.plan(made, rule, T0, T0 + 60 * minute, HORIZON)
+    assert late.runs == tuple((T0 + n * minute, T0 + (n + 7) * minute) for n in range(54, 61))
+    assert [one.count for one in late.ranges] == [54]
+
+
+def test_of_few_each_has_its_window() -> None:
+    """Where `max` instants do not fit into the window, the window ends first; after the last instant too."""
+    hour = timedelta(hours=1)
+    sparse = catchup.plan(schedule("every", "1h"), Catchup("all", 2 * hour), T0, T0, HORIZON)
+    assert sparse.runs == ((T0, T0 + 2 * hour),)
+    ending = schedule("rrule", "FREQ=MINUTELY;COUNT=2")
+    over = catchup.plan(ending, Catchup("all", 2 * hour), T0, T0 + hour, HORIZON)
+    assert over.runs == ((T0, T0 + 2 * hour), (T0 + hour / 60, T0 + hour / 60 + 2 * hour))
+    assert over.next_run is None
 
 
 def test_defaults_and_options() -> None:
