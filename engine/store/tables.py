@@ -85,6 +85,7 @@ task = Table(
     _filled("priority", SmallInteger),
     _may("dedupe_key", Text),
     _may("dedupe_window", Interval),
+    _may("dedupe_scheduled", Text),
     _filled("max_retries", Integer),
     _filled("backoff_strategy", Text),
     _may("concurrency_key", Text),
@@ -160,7 +161,9 @@ concurrency_slot = Table(
 dedupe_key = Table(
     "dedupe_key",
     metadata,
+    _key("task_id", UUID()),
     _key("key", Text),
+    _key("at", INSTANT),
     _must("run_id", UUID()),
     _may("held_until", INSTANT),
 )

@@ -60,6 +60,7 @@ CREATE TABLE duework.task (
   priority         smallint NOT NULL DEFAULT 5 CHECK (priority BETWEEN 1 AND 9),
   dedupe_key       text,
   dedupe_window    interval,
+  dedupe_scheduled text,
   max_retries      integer NOT NULL DEFAULT 0 CHECK (max_retries >= 0),
   backoff_strategy text NOT NULL DEFAULT 'exponential_jitter',
   concurrency_key  text,
@@ -167,13 +168,17 @@ CREATE TABLE duework.concurrency_slot (
   PRIMARY KEY (key, slot)
 );
 
--- The run that a dedupe key last let in; others are refused until held_until (null: while that run is live).
+-- The runs that the dedupe keys of each task have let in, by the instant each was for. One counts while it is queued or
+-- begun; a run that was withdrawn, missed or canceled before it began stands for no other (list_dedupe_holds.sql).
 CREATE TABLE duework.dedupe_key (
-  key        text PRIMARY KEY,
+  task_id    uuid NOT NULL,
+  key        text NOT NULL CHECK (length(key) BETWEEN 1 AND 500),
+  at         timestamptz NOT NULL,
   run_id     uuid NOT NULL,
-  held_until timestamptz
+  held_until timestamptz,
+  PRIMARY KEY (task_id, key, at)
 );
-CREATE INDEX dedupe_key_run ON duework.dedupe_key (run_id);
+CREATE INDEX dedupe_key_end ON duework.dedupe_key (held_until);
 
 CREATE TABLE duework.due_work_slot (
   slot       smallint PRIMARY KEY,
