@@ -30,6 +30,7 @@ _VALUES = {
     "EXDATE": ("DATE-TIME", "DATE"),
     "RDATE": ("DATE-TIME", "DATE", "PERIOD"),
 }
+_DURATION = re.compile(r"\+?P(?:\d+W|(?=[\dT])(?:\d+D)?(?:T(?=\d)(?:\d+H)?(?:\d+M)?(?:\d+S)?)?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def parse_content(text: str) -> Content:
     if len(content.rdates) + len(content.exdates) > MAX_DATES:
         raise refusal("rrule", f"there are more than {MAX_DATES} RDATE and EXDATE values")
     _check_until(content)
+    _check_times(content)
     return content
 
 
@@ -80,6 +82,9 @@ def _unfolded(text: str) -> list[tuple[int, str]]:
 
 
 def _read(line: str, number: int, content: Content) -> None:
+    if not line.isascii():  # some letters become ASCII when their case is changed, as the long s does
+        strange = next(letter for letter in line if not letter.isascii())
+        raise refusal("rrule", f"{shown(strange)} is not an ASCII character; all of a rule is", line=number)
     match = _LINE.fullmatch(line)
     if match is None:
         raise refusal("rrule", f"{shown(line)} is not a content line such as RRULE:FREQ=DAILY", line=number)
@@ -107,8 +112,7 @@ def _moments(name: str, parameters: str, value: str, number: int) -> list[ZonedM
     zone = load_zone(settings["TZID"]) if "TZID" in settings else None
     found = []
     for item in value.split(","):
-        begin = item.partition("/")[0] if kind == "PERIOD" else item
-        moment = parse_ical_moment(begin.upper())
+        moment = _period_start(item.upper(), number) if kind == "PERIOD" else parse_ical_moment(item.upper())
         if isinstance(moment, datetime) == (kind == "DATE"):
             wanted = "VALUE=DATE" if kind != "DATE" else "a date without a time"
             raise refusal("rrule", f"{name} holds {shown(item)}, which needs {wanted}", line=number)
@@ -116,6 +120,22 @@ def _moments(name: str, parameters: str, value: str, number: int) -> list[ZonedM
             raise refusal("rrule", f"{name} holds {shown(item)}, which cannot have a TZID", line=number)
         found.append(ZonedMoment(moment, zone))
     return found
+
+
+def _period_start(text: str, number: int) -> date | datetime:
+    """RFC 5545 section 3.3.9: where a period begins; its end, of no use here, must still make sense."""
+    begin, _, end = text.partition("/")
+    first = parse_ical_moment(begin)
+    if _DURATION.fullmatch(end) and end.strip("+PTWDHMS0"):
+        return first
+    last = first if end[:1] in ("", "P", "+", "-") else parse_ical_moment(end)
+    alike = isinstance(first, datetime) and isinstance(last, datetime) and first.tzinfo == last.tzinfo
+    if not alike or last <= first:
+        detail = (
+            f"{shown(text)} is not a period: write its start, / and a later end or a duration such as PT1H"
+        )
+        raise refusal("rrule", detail, line=number)
+    return first
 
 
 def _parameters(name: str, text: str, number: int) -> dict[str, str]:
@@ -148,3 +168,12 @@ def _check_until(content: Content) -> None:
             )
         if zoned and isinstance(rule.until, datetime) and rule.until.tzinfo is None:
             raise refusal("rrule", "UNTIL must be in UTC, ending in Z, where DTSTART has a time zone")
+
+
+def _check_times(content: Content) -> None:
+    """RFC 5545 section 3.3.10: a DTSTART that is a date has no time of day for a rule to set."""
+    if content.dtstart is None or isinstance(content.dtstart.moment, datetime):
+        return
+    if any(rule.byhour or rule.byminute or rule.bysecond for rule in (*content.rules, *content.exrules)):
+        detail = "BYHOUR, BYMINUTE and BYSECOND need a DTSTART with a time of day; this one is a date"
+        raise refusal("rrule", detail)

@@ -135,6 +135,41 @@ EXAMPLES = [
     ("DTSTART;TZID=America/New_York:20070115T090000\nRRULE:FREQ=MONTHLY;BYMONTHDAY=15,30;COUNT=5",
      days("2007-01 15,30", "2007-02 15", "2007-03 15,30"), True),
 ]  # fmt: skip
+# What the RFC says elsewhere, with the dates that follow from its words.
+ELSEWHERE = [
+    # Verified erratum 3883: the UNTIL of the three-hourly example was meant to be 17:00 in New York.
+    ("FREQ=HOURLY;INTERVAL=3;UNTIL=19970902T210000Z", clock("1997-09-02", range(9, 18, 3), (0,)), True),
+    # Section 3.3.10, the walk through several BY parts: Sundays of every other January, twice a morning.
+    ("DTSTART;TZID=America/New_York:19970105T083000\n"
+     "RRULE:FREQ=YEARLY;INTERVAL=2;BYMONTH=1;BYDAY=SU;BYHOUR=8,9;\n BYMINUTE=30",
+     sorted(days("1997-01 5,12,19,26", "1999-01 3,10,17,24,31", "2001-01 7,14,21,28", at="08:30")
+            + days("1997-01 5,12,19,26", "1999-01 3,10,17,24,31", "2001-01 7,14,21,28", at="09:30")), False),
+    # Section 3.3.10: the last work day of the month; ten occurrences on every other day.
+    ("DTSTART;TZID=America/New_York:19970930T090000\nRRULE:FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
+     days("1997-09 30", "1997-10 31", "1997-11 28", "1997-12 31", "1998-01 30", "1998-02 27"), False),
+    ("FREQ=DAILY;COUNT=10;INTERVAL=2", days("1997-09 2,4,6,8,10,12,14,16,18,20"), True),
+    # Section 3.6.5, the onsets of New York's daylight saving time; clocks show 01:59 until they show 03:00.
+    ("DTSTART:19670430T020000\nRRULE:FREQ=YEARLY;BYMONTH=4;BYDAY=-1SU;UNTIL=19730429T070000Z",
+     days("1967-04 30", "1968-04 28", "1969-04 27", "1970-04 26", "1971-04 25", "1972-04 30", "1973-04 29",
+          at="03:00"), True),
+    ("DTSTART:20070311T020000\nRRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=2SU",
+     days("2007-03 11", "2008-03 9", "2009-03 8", "2010-03 14", at="03:00"), False),
+    ("DTSTART:20071104T020000\nRRULE:FREQ=YEARLY;BYMONTH=11;BYDAY=1SU",
+     days("2007-11 4", "2008-11 2", "2009-11 1", "2010-11 7", at="02:00"), False),
+    # Section 3.8.5.2: RDATE in its four forms, the date-times being one and the same instant.
+    ("RDATE:19970714T123000Z", days("1997-07 14", at="08:30"), True),
+    ("RDATE;TZID=America/New_York:19970714T083000", days("1997-07 14", at="08:30"), True),
+    ("RDATE;VALUE=PERIOD:19960403T020000Z/19960403T040000Z,\n 19960404T010000Z/PT3H",
+     ["1996-04-02T21:00", "1996-04-03T20:00"], True),
+    ("DTSTART;VALUE=DATE:19970101\nRDATE;VALUE=DATE:19970101,19970120,19970217,19970421,\n"
+     " 19970526,19970704,19970901,19971014,19971128,19971129,19971225",
+     days("1997-01 1,20", "1997-02 17", "1997-04 21", "1997-05 26", "1997-07 4", "1997-09 1", "1997-10 14",
+          "1997-11 28,29", "1997-12 25", at="00:00"), True),
+    # Section 3.8.5.1: EXDATE in UTC. 01:00Z on 2 April is 20:00 on 1 April in New York.
+    ("DTSTART;TZID=America/New_York:19960331T200000\nRRULE:FREQ=DAILY;COUNT=6\n"
+     "EXDATE:19960402T010000Z,19960403T010000Z,19960404T010000Z",
+     ["1996-03-31T20:00", "1996-04-04T20:00", "1996-04-05T20:00"], True),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "expected", "ends"), EXAMPLES, ids=[text[-60:] for text, _, _ in EXAMPLES])
@@ -142,7 +177,7 @@ def test_example(text: str, expected: list[str], ends: bool) -> None:
     """The RFC's dates come out, in New York wall time, and nothing follows where the RFC's list ends.
 
     One example is a known slip of the RFC: "every three hours from 9:00 to 17:00" is printed with an UNTIL of
-    17:00 UTC, which is 13:00 in New York, so that 15:00 of its list is not reached.
+    17:00 UTC, which is 13:00 in New York, so that 15:00 of its list is not reached (erratum 3883, below).
     """
     if "DTSTART" not in text:
         text = f"DTSTART;TZID=America/New_York:{DEFAULT}\nRRULE:{text}"
@@ -162,3 +197,29 @@ def test_seeking_agrees(text: str, expected: list[str], ends: bool) -> None:
         sought += occurrences("rrule", text, "UTC", None, sought[-1], 1)
     assert sought == walked
     assert bool(occurrences("rrule", text, "UTC", None, walked[-1], 1)) is not ends
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "ends"), ELSEWHERE, ids=[text[-60:] for text, _, _ in ELSEWHERE]
+)
+def test_elsewhere(text: str, expected: list[str], ends: bool) -> None:
+    """The examples of the RFC's other sections, read in New York."""
+    start = datetime(1997, 9, 2, 9) if text.startswith("FREQ") else None
+    found = occurrences("rrule", text, "America/New_York", start, None, len(expected) + (1 if ends else 0))
+    walls = [instant.astimezone(NEW_YORK).strftime("%Y-%m-%dT%H:%M") for instant in found]
+    assert walls == expected
+
+
+SPRING_AND_AUTUMN = [
+    ("FREQ=DAILY;UNTIL=19971224T000000Z", 54),
+    ("FREQ=WEEKLY;COUNT=10", 8),
+    ("FREQ=MONTHLY;COUNT=10;BYMONTHDAY=2,15", 4),
+]
+
+
+@pytest.mark.parametrize(("rule", "summer"), SPRING_AND_AUTUMN)
+def test_offsets_change_when_the_rfc_says(rule: str, summer: int) -> None:
+    """The RFC marks each date EDT or EST: the first `summer` ones are four hours behind UTC, the rest five."""
+    found = occurrences("rrule", rule, "America/New_York", datetime(1997, 9, 2, 9), None, 200)
+    assert {instant.hour for instant in found[:summer]} == {13}
+    assert {instant.hour for instant in found[summer:]} == {14}
