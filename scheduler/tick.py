@@ -6,10 +6,10 @@ passed it. The row lock keeps two schedulers off the same task; the ledger's key
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from engine import catchup, db, telemetry
 from engine.catchup import Catchup, Plan
@@ -42,12 +42,8 @@ async def tick(
     plans = _plans(due, horizon, grace)
     await ledger.write_ranges(conn, [(row["id"], one) for row, plan, _ in plans for one in plan.ranges])
     fresh = await _insert(conn, plans, now)
-    values = {
-        "task_id": [row["id"] for row, _, _ in plans],
-        "next_run": [plan.next_run for _, plan, _ in plans],
-        "tzdata_version": tzdata_version(),
-    }
-    await db.execute(conn, "advance_tasks", values)
+    coming = [{"task_id": str(row["id"]), "next_run": _text(plan.next_run)} for row, plan, _ in plans]
+    await db.execute(conn, "advance_tasks", {"rows": json.dumps(coming), "tzdata_version": tzdata_version()})
     if fresh:
         await db.fetch(conn, "notify_work")
     behind = any(plan.next_run and plan.next_run <= row["at"] + horizon for row, plan, _ in plans)
@@ -81,19 +77,19 @@ async def _insert(
     conn: Connection, plans: Sequence[tuple[Row, Plan, timedelta]], now: datetime | None
 ) -> int:
     """Write the runs of all plans; how many were new."""
-    rows: list[dict[str, Any]] = []
+    rows = []
     for task, plan, jitter in plans:
+        key = str(task["id"])
         for instant, expires_at in plan.runs:
-            offset = jitter_offset(str(task["id"]), instant, jitter) if jitter else timedelta(0)
-            rows.append(
-                {
-                    "task_id": task["id"],
-                    "scheduled_for": instant,
-                    "run_at": instant + offset,
-                    "expires_at": expires_at + offset,
-                }
-            )
+            offset = jitter_offset(key, instant, jitter) if jitter else timedelta(0)
+            times = {"run_at": _text(instant + offset), "expires_at": _text(expires_at + offset)}
+            rows.append({"task_id": key, "scheduled_for": _text(instant), **times})
     if not rows:
         return 0
-    made = await db.fetch(conn, "insert_occurrences", db.placeholders(rows, *rows[0]) | {"now": now})
-    return len(made)
+    made = await db.fetch_one(conn, "insert_occurrences", {"rows": json.dumps(rows), "now": now})
+    assert made is not None, "a count always answers"
+    return int(made["made"])
+
+
+def _text(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant else None

@@ -2,5 +2,5 @@
 -- lock_due_tasks. Fence: the row lock.
 UPDATE duework.task t
 SET next_run = i.next_run, tzdata_version = %(tzdata_version)s
-FROM unnest(%(task_id)s::uuid[], %(next_run)s::timestamptz[]) AS i(task_id, next_run)
+FROM jsonb_to_recordset(%(rows)s::jsonb) AS i(task_id uuid, next_run timestamptz)
 WHERE t.id = i.task_id AND t.status = 'active'
