@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from engine.schedule import (
-    describe,
     jitter_offset,
     occurrences,
     parse_schedule,
@@ -175,40 +174,6 @@ def test_after_is_exclusive_to_the_microsecond() -> None:
     schedule = parse_schedule("rrule", "FREQ=DAILY", "UTC", START, {})
     assert schedule.next(due) == [due + timedelta(days=1)]
     assert schedule.next(due - timedelta(microseconds=1)) == [due]
-
-
-@pytest.mark.parametrize(
-    ("kind", "expr", "words"),
-    [
-        ("rrule", "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR;BYHOUR=8;BYMINUTE=30", "every weekday at 08:30, Europe/Chisinau"),
-        ("cron", "30 8 * * 1-5", "every weekday at 08:30, Europe/Chisinau"),
-        ("rrule", "FREQ=DAILY;BYDAY=SA,SU", "every Saturday and Sunday at 09:00, Europe/Chisinau"),
-        ("rrule", "FREQ=DAILY;BYHOUR=9,17", "every day at 09:00 and 17:00, Europe/Chisinau"),
-        ("rrule", "FREQ=DAILY;INTERVAL=2;COUNT=3", "every 2 days at 09:00, 3 times, Europe/Chisinau"),
-        ("rrule", "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,SU", "every 2 weeks on Monday and Sunday at 09:00, Europe/Chisinau"),
-        ("rrule", "FREQ=MONTHLY;BYDAY=-1FR", "every month on the last Friday at 09:00, Europe/Chisinau"),
-        ("rrule", "FREQ=YEARLY", "every year in January on day 1 at 09:00, Europe/Chisinau"),
-        ("rrule", "FREQ=HOURLY;INTERVAL=3", "every 3 hours, Europe/Chisinau"),
-        ("rrule", "FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=1",
-         "by the rule FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=1, Europe/Chisinau"),
-        ("cron", "0 0 13 * 5", "by the cron line 0 0 13 * 5, Europe/Chisinau"),
-        ("every", "PT15M", "every 15m"),
-        ("condition", "60s", "when a probe made every 1m turns true"),
-        ("once", "2026-03-01T10:00", "once at 2026-03-01T10:00, Europe/Chisinau"),
-        ("event", "email.*", "on every event that matches email.*"),
-        ("manual", "", "on request only"),
-    ],
-)  # fmt: skip
-def test_words(kind: str, expr: str, words: str) -> None:
-    """Common shapes get a sentence, the rest their own text."""
-    assert describe(parse_schedule(kind, expr, "Europe/Chisinau", START, {})) == words
-
-
-def test_words_name_what_is_added_and_excluded() -> None:
-    """Dates beside the rule are mentioned."""
-    options = {"exdates": ["2026-05-01"], "rdates": ["2026-05-02", "2026-05-03"]}
-    words = describe(parse_schedule("cron", "@daily", "UTC", START, options))
-    assert words == "every day at 00:00, UTC (2 dates added, 1 date excluded)"
 
 
 def test_jitter_is_pinned_bounded_and_spread() -> None:
