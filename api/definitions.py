@@ -15,10 +15,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from api import timetable
 from api.admission import Admitted, admit, admit_all
 from api.bodies import invalid
 from api.operations import Call
-from api.rendering import instant
 from engine import db
 from engine.db import Row
 from engine.errors import Conflict, NotFound, Problem, ValidationFailed
@@ -27,6 +27,8 @@ from engine.store import ledger, tasks
 
 SHOWN = 5
 """Instants that an answer lists of a schedule."""
+EFFECTS = ("schedule", "next", "instants", "left_out", "clock_changes")
+"""What an answer says of a schedule."""
 MOST = 10_000
 """Tasks of one set, at most."""
 
@@ -71,14 +73,18 @@ async def apply(call: Call, set_name: str | None, *, prune: bool) -> list[dict[s
 def summary(
     name: str, result: str, row: Row | None, admitted: Admitted | None, now: datetime
 ) -> dict[str, Any]:
-    """What one document led to, with its warnings and the next instants."""
-    answer: dict[str, Any] = {"name": name, "result": result, "warnings": [], "next": []}
+    """What one document led to, with its warnings, the next instants, and what clock changes make of them."""
+    answer: dict[str, Any] = {"name": name, "result": result, "warnings": [], "next": [], "schedule": None}
+    answer |= {"instants": [], "left_out": [], "clock_changes": []}
     if row is not None:
         answer |= {"id": row["id"], "version": row["version"], "status": row["status"]}
     if admitted is not None:
         answer["warnings"] = [warning.as_dict() for warning in admitted.warnings]
     if row is not None and row["status"] == "active":
-        answer["next"] = [instant(each) for each in upcoming(row, now, SHOWN)]
+        given = upcoming(row, now, SHOWN)
+        schedule, options = ledger.schedule_from(row), row["schedule_options"]
+        found = timetable.shown(schedule, options, now, SHOWN, key=str(row["id"]), given=given)
+        answer |= {name: found[name] for name in EFFECTS}
     return answer
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from api import schedule_schemas
 from engine.pipeline.shape import schema as published
 
 Schema = dict[str, Any]
@@ -40,7 +41,12 @@ def bundle(name: str) -> Schema:
 def components() -> Mapping[str, Schema]:
     """Every schema by name; treat them as read-only."""
     documents = {"Pipeline": "pipeline-v1", "OrdinautTask": "seed-task"}
-    return {name: _embedded(name, file) for name, file in documents.items()} | _BODIES | _ANSWERS
+    parts = (_BODIES, _ANSWERS, schedule_schemas.BODIES, schedule_schemas.ANSWERS)
+    return {name: _embedded(name, file) for name, file in documents.items()} | _joined(parts)
+
+
+def _joined(parts: Iterable[Mapping[str, Schema]]) -> dict[str, Schema]:
+    return {name: schema for part in parts for name, schema in part.items()}
 
 
 def references(node: Any) -> Iterator[str]:
@@ -156,20 +162,6 @@ _BODIES: dict[str, Schema] = {
         "errorMessage": "give exactly one of delay_seconds and until",
         "examples": [{"delay_seconds": 3600, "reason": "maintenance"}],
     },
-    "PreviewAsked": _object(
-        closed=True,
-        schedule={"type": "object", "description": "As in format v1."},
-        schedule_kind=_TEXT,
-        schedule_expr=_TEXT,
-        timezone=_TEXT,
-        after=_TIME,
-        n={"type": "integer", "minimum": 1, "maximum": 100, "default": 5},
-    )
-    | {
-        "oneOf": [{"required": ["schedule"]}, {"required": ["schedule_kind"]}],
-        "errorMessage": "give exactly one of schedule (format v1) and schedule_kind (the seed's)",
-        "examples": [{"schedule": {"cron": "30 8 * * 1-5", "timezone": "Europe/Chisinau"}, "n": 3}],
-    },
     "EventNew": {
         "description": "The seed's shape, or a CloudEvent (1.0, structured mode).",
         "if": {"required": ["specversion"]},
@@ -279,19 +271,14 @@ _ANSWERS: dict[str, Schema] = {
         {"name": _TEXT, "result": {"enum": ["created", "changed", "unchanged", "removed"]}},
         warnings={"type": "array", "items": ref("ProblemPart")},
         next={"type": "array", "items": _TIME},
+        schedule=_may("string", description="The schedule in words; null for a removed task."),
+        instants={"type": "array", "items": ref("Instant")},
+        left_out={"type": "array", "items": ref("LeftOut")},
+        clock_changes={"type": "array", "items": ref("ClockDay")},
     ),
     "Applied": _all(
         {"set": _may("string"), "dry_run": _FLAG, "counts": {"type": "object"}},
         results={"type": "array", "items": ref("Plan")},
-    ),
-    "Upcoming": _all(
-        {"task_id": _ID, "name": _TEXT, "status": _TEXT, "schedule": _TEXT, "timezone": _TEXT},
-        next={"type": "array", "items": _TIME},
-    ),
-    "Preview": _all(
-        {"schedule": _TEXT, "kind": _TEXT, "timezone": _TEXT, "tzdata": _TEXT},
-        warnings={"type": "array", "items": _TEXT},
-        next={"type": "array", "items": _TIME},
     ),
     "Version": _all(
         {"version": {"type": "integer"}, "definition": {"type": "object"}, "author": _MAY_ID, "created_at": _TIME}

@@ -18,7 +18,7 @@ from engine.contract import compile_schema
 from engine.db import Row
 from engine.errors import Conflict, Malformed, Problem
 from engine.pipeline import Document
-from engine.store import ledger, runs, tasks
+from engine.store import runs, tasks
 
 
 async def create(call: Call) -> Answer:
@@ -120,17 +120,6 @@ async def snooze(call: Call) -> Answer:
     after = await tasks.snooze(call.conn, row["id"], now, _until(call, now), _reason(call))
     await call.audit("task.snoozed", f"task:{row['id']}", name=row["name"], until=instant(_until(call, now)))
     return Answer(await _in_full(call, after))
-
-
-async def upcoming(call: Call) -> Answer:
-    """The next instants of the schedule, by the database's clock."""
-    row = await tasks.get(call.conn, call.path["id"])
-    now = await db.clock(call.conn)
-    planned = await ledger.planned(call.conn, row["id"], now)
-    found = definitions.upcoming(row, now, call.query["n"], planned)
-    shown = presentation.task(row)
-    names = ("task_id", "name", "status", "schedule", "timezone")
-    return Answer({name: shown[name] for name in names} | {"next": found})
 
 
 async def versions(call: Call) -> Answer:
@@ -241,7 +230,6 @@ _FILTERS = (
     Parameter("set", _TEXT, "Only tasks of this set."),
     Parameter("q", _TEXT, "Only tasks with this text in name or title."),
 )
-_COUNT = Parameter("n", {"type": "integer", "minimum": 1, "maximum": 100, "default": 5}, "How many instants.")
 
 
 def _state(
@@ -288,10 +276,6 @@ OPERATIONS = (
     _state("resume", resume, "Start a task's schedule again"),
     _state("cancel", cancel, "Cancel a task; its history stays"),
     _state("snooze", snooze, "Skip a task's instants before a moment", "Snooze"),
-    Operation(
-        "GET", "/tasks/{id}/next", upcoming, "tasks", "The next instants of a task", {200: "Upcoming"},
-        scope="task:read", query=(_COUNT,), errors=(404,),
-    ),
     Operation(
         "GET", "/tasks/{id}/versions", versions, "tasks", "Every definition a task ever had", {200: "Versions"},
         scope="task:read", errors=(404,),

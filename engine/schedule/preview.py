@@ -24,6 +24,8 @@ MOST_LEFT_OUT = 100
 """Instants left out that a preview names, at most."""
 MOST_OF_A_DAY = 5
 """Instants that are shown of a day on which clocks change, at most."""
+MOST_NEAR_A_CHANGE = 64
+"""Instants that are looked at around a clock change, at most."""
 _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
 _STRIDE = timedelta(days=4)  # no zone ever changed its clocks twice within it
@@ -196,15 +198,8 @@ def left_out(schedule: Schedule, after: datetime, until: datetime) -> Iterator[L
             found += [LeftOut(wall, "gap") for wall in _asked(schedule, change)]
             if len(found) >= MOST_LEFT_OUT:
                 break
-    if schedule.removed or schedule.removed_days:
-        whole = replace(schedule, removed=frozenset(), removed_days=frozenset())
-        span = ((at, dst.local(at, zone)) for at in takewhile(lambda at: at <= until, _each(whole, after)))
-        gone = (
-            LeftOut(wall, "excluded", at)
-            for at, wall in span
-            if at in schedule.removed or wall.date() in schedule.removed_days
-        )
-        found += islice(gone, MOST_LEFT_OUT)
+    gone = islice(_excluded(schedule, after, until), MOST_LEFT_OUT)
+    found += [LeftOut(dst.local(at, zone), "excluded", at) for at in gone]
     yield from sorted(found, key=lambda each: each.wall)[:MOST_LEFT_OUT]
 
 
@@ -221,16 +216,34 @@ def clock_changes(zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[
 
 
 def _clock_day(schedule: Schedule, change: ClockChange) -> ClockDay:
+    """What the change touches lies as near to it as clocks move; of a dense schedule, the first of that."""
     zone = schedule.compiled.frame.zone
     first, end = _bounds(change.at, zone)
-    span = list(takewhile(lambda at: at < end, _each(schedule, first - _TICK)))
-    marked = list(fires(schedule, span))
+    reach = abs(change.after - change.before)
+    near = _between(schedule, change.at - reach - _TICK, change.at + reach - _TICK)
+    marked = fires(schedule, list(islice(near, MOST_NEAR_A_CHANGE)))
     touched = [fire for fire in marked if fire.asked or fire.fold]
+    whole = (at for at in schedule.next(first - _TICK) if at < end)
     return ClockDay(
         change,
-        tuple((touched or marked[:1])[:MOST_OF_A_DAY]),
+        tuple(touched[:MOST_OF_A_DAY] or fires(schedule, list(whole))),
         tuple(left_out(schedule, first - _TICK, end - _TICK)),
     )
+
+
+def _excluded(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
+    """The instants in (`after`, `until`] that excluded dates take away, in no order: of each day, only so many."""
+    zone = schedule.compiled.frame.zone
+    whole = replace(schedule, removed=frozenset(), removed_days=frozenset())
+    single = (at for at in schedule.removed if after < at <= until)
+    yield from (at for at in single if whole.next(at - _TICK) == [at])
+    first, last = (dst.local(at.astimezone(UTC), zone).date() for at in (after, until))
+    for day in sorted(day for day in schedule.removed_days if first <= day <= last):
+        midnight = datetime.combine(day, time())
+        begin = max(dst.earliest(midnight, zone) - _TICK, after)
+        end = min(dst.earliest(midnight + _DAY, zone) - _TICK, until)
+        there = islice(_between(whole, begin, end), MOST_LEFT_OUT)
+        yield from (at for at in there if at not in schedule.removed)
 
 
 def _bounds(at: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -300,9 +313,13 @@ def _added(schedule: Schedule, instants: Iterable[datetime]) -> set[datetime]:
     return {at for at in extra if plain.next(at - _TICK) != [at]}
 
 
-def _each(schedule: Schedule, after: datetime) -> Iterator[datetime]:
-    while batch := schedule.next(after, 64):
-        yield from batch
+def _between(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
+    """The instants in (`after`, `until`], a few at a time."""
+    while batch := schedule.next(after, MOST_NEAR_A_CHANGE):
+        for at in batch:
+            if at > until:
+                return
+            yield at
         after = batch[-1]
 
 

@@ -129,3 +129,13 @@ async def planned(conn: Connection, task_id: UUID, now: datetime) -> list[dateti
         columns.task_id == task_id, columns.disposition == "scheduled", columns.scheduled_for > now
     )
     return [row["scheduled_for"] for row in await db.select(conn, statement.order_by(columns.scheduled_for))]
+
+
+async def snoozed(conn: Connection, task_id: UUID, now: datetime) -> Row | None:
+    """The range of instants that is suppressed beyond `now`: {scheduled_for, last_for, reason}."""
+    columns = occurrence.c
+    ahead = func.coalesce(columns.last_for, columns.scheduled_for) > now
+    statement = select(columns.scheduled_for, columns.last_for, columns.reason).where(
+        columns.task_id == task_id, columns.run_id.is_(None), columns.disposition == "suppressed", ahead
+    )
+    return next(iter(await db.select(conn, statement.order_by(columns.scheduled_for.desc()))), None)
