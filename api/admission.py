@@ -92,10 +92,9 @@ def _author(definition: Definition, agent: Agent) -> UUID:
 
 
 def _scopes(definition: Definition, resources: Resources) -> set[str]:
-    probe = definition.schedule.options.get("probe")
-    uses = [step.uses for step in (*definition.steps, *definition.on_failure)]
-    found = (_entry(resources, each) for each in [*uses, *([probe["uses"]] if probe else [])])
-    return {scope for entry in found for scope in entry.scopes}
+    first = (definition.probe.step,) if definition.probe else ()
+    steps = (*first, *definition.steps, *definition.on_failure)
+    return {scope for step in steps for scope in _entry(resources, step.uses).scopes}
 
 
 def _entry(resources: Resources, uses: str) -> ToolEntry:
@@ -137,11 +136,13 @@ def _gated(definition: Definition, resources: Resources) -> Definition:
 
 
 def _parts(definition: Definition, resources: Resources) -> Iterator[tuple[str, Any, Policy]]:
-    """(pointer, value, policy): the steps under their own policies, the rest under the task's."""
+    """(pointer, value, policy): the steps and the schedule under their own policies, the rest under the task's."""
     task = _layer(definition.reflex, "/reflex")
     document = definition.document
-    rest = {key: value for key, value in document.items() if key not in ("steps", "on_failure")}
+    rest = {key: value for key, value in document.items() if key not in ("schedule", "steps", "on_failure")}
+    probed = (_entry(resources, definition.probe.step.uses).reflex,) if definition.probe else ()
     parts = [("", rest, reflex.strictest(task))]
+    parts.append(("/schedule", document["schedule"], reflex.strictest(task, *probed)))
     for key, number, step in _steps(definition):
         layers = (task, _entry(resources, step.uses).reflex, _layer(step.reflex, f"/{key}/{number}/reflex"))
         parts.append((f"/{key}/{number}", document[key][number], reflex.strictest(*layers)))
@@ -151,9 +152,11 @@ def _parts(definition: Definition, resources: Resources) -> Iterator[tuple[str, 
 def _put(document: Mapping[str, Any], pointer: str, value: Any) -> dict[str, Any]:
     if not pointer:
         return {**document, **value}
-    _, key, number = pointer.split("/")
+    key, *numbers = pointer.split("/")[1:]
+    if not numbers:
+        return {**document, key: value}
     steps = list(document[key])
-    steps[int(number)] = value
+    steps[int(numbers[0])] = value
     return {**document, key: steps}
 
 

@@ -7,7 +7,7 @@ horizon is in the plan exactly once, as a run or inside a range with its reason 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice, takewhile, zip_longest
 from typing import Any
@@ -49,6 +49,13 @@ class Catchup:
         given = options.get("catchup") or {}
         window = parse_duration(given["window"]) if "window" in given else DEFAULT_WINDOW
         return cls(given.get("policy", "last"), window, given.get("max", DEFAULT_LIMIT), grace)
+
+    def of_probes(self, interval: timedelta) -> Catchup:
+        """The same for a condition that is probed at this interval: a probe sees the present, whatever its instant.
+
+        So an instant makes way for the next one at once; under `none` it may be late by one interval.
+        """
+        return replace(self, grace=timedelta(0) if self.most else min(self.grace, interval))
 
     @property
     def most(self) -> int:

@@ -9,8 +9,8 @@ Outcome is a frozen value that somebody else persists. The order of each step is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -29,7 +29,7 @@ from engine.errors import (
     ValidationFailed,
 )
 from engine.pipeline import parse_definition
-from engine.plan import Outcome, Plan, Prepared, Run, StepRecord, prepare
+from engine.plan import Outcome, Plan, Ports, Prepared, Run, StepRecord, prepare
 from engine.reflex import Policy, Verdict
 from engine.retry import delay_after, may_retry
 from engine.settings import Settings
@@ -43,17 +43,6 @@ STORING = frozenset({"event.publish", "task.run_now"})
 """Tools whose input becomes rows of duework's own."""
 INLINE = timedelta(seconds=1)
 """A wait up to this long keeps the worker; a longer one parks the run, so that no lease is slept through."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the executor needs of its surroundings. `clock` is the database's time."""
-
-    call: Callable[[ToolEntry, dict[str, Any], Call], Awaitable[Any]]
-    checkpoint: Callable[[StepRecord], Awaitable[None]]
-    clock: Callable[[], datetime]
-    secret: Callable[[str], str | None]
-    max_output_bytes: int = 1_048_576
 
 
 class _StepFailed(Exception):
@@ -121,6 +110,8 @@ class Attempt:
             return Outcome("parked", delay=parked.delay, state=parked.state, steps=steps)
 
     async def _steps_and_output(self) -> Outcome:
+        if self.plan.probe is not None and not await self._probe(self.plan.probe):
+            return Outcome("skipped")
         for prepared in self.plan.steps:
             await self._step(prepared)
         try:
@@ -130,6 +121,25 @@ class Attempt:
         except (ValidationFailed, OutputInvalid) as error:
             return await self._failed(Outcome("failed", error={**error.as_dict(), "step": "output"}))
         return Outcome("succeeded", output=output, steps=tuple(self.records))
+
+    async def _probe(self, prepared: Prepared) -> bool:
+        """Call the probe like any step; whether the pipeline follows.
+
+        That is decided once, and only for an instant of the schedule: a run that was asked for goes on in any case.
+        """
+        probe = self.plan.definition.probe
+        if probe is None or self.run.trigger != "condition" or self._known(prepared):
+            await self._step(prepared)
+            return True
+        started = self.ports.clock()
+        record = await self._tries(prepared, started)
+        try:
+            met = probe.when.holds(record.output)
+        except ValidationFailed as error:
+            failure = OutputInvalid(f"when: {error}")
+            raise self._give_up(prepared, started, record.tries, failure, record.input, {}) from error
+        self._keep(prepared, record)
+        return await self.ports.decide(record, met)
 
     def _output(self) -> Any:
         """The pipeline's own output, gated like a step's."""
@@ -161,8 +171,7 @@ class Attempt:
         return replace(outcome, steps=tuple(self.records))
 
     async def _step(self, prepared: Prepared) -> None:
-        step = prepared.step
-        known = next((one for one in self.run.finished if one.step == step.id), None)
+        step, known = prepared.step, self._known(prepared)
         if known is not None:
             self._keep(prepared, known)
             return
@@ -177,6 +186,10 @@ class Attempt:
         self._keep(prepared, record)
         if not prepared.entry.idempotent:
             await self.ports.checkpoint(record)
+
+    def _known(self, prepared: Prepared) -> StepRecord | None:
+        """What an earlier lease has done already."""
+        return next((one for one in self.run.finished if one.step == prepared.step.id), None)
 
     def _keep(self, prepared: Prepared, record: StepRecord) -> None:
         self.records.append(record)

@@ -48,6 +48,9 @@ class Metrics:
         self.verdicts = Counter(
             "duework_gate_verdicts_total", "Gate verdicts by action", ("action",), registry=r
         )
+        self.probes = Counter(
+            "duework_probes_total", "Probes of conditions by what followed", ("decision",), registry=r
+        )
         self.slots_busy = Gauge("duework_worker_slots_busy", "Runs under way in this process", registry=r)
         self.queue_ready = Gauge("duework_queue_ready", "Rows that could be leased now", registry=r)
         self.queue_oldest = Gauge(

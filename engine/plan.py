@@ -5,7 +5,7 @@ All values are frozen; a worker caches plans by (task, version) and persists out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
@@ -16,6 +16,7 @@ from engine import reflex
 from engine.errors import ValidationFailed
 from engine.pipeline import Definition, Step
 from engine.reflex import Policy
+from engine.tools.calls import Call
 from engine.tools.registry import Catalog, ToolEntry
 
 
@@ -32,11 +33,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A definition made ready: what a worker caches by (task, version)."""
+    """A definition made ready: what a worker caches by (task, version). `probe` goes before the steps."""
 
     definition: Definition
     steps: tuple[Prepared, ...]
     on_failure: tuple[Prepared, ...]
+    probe: Prepared | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended: succeeded, failed, blocked, timed_out, or parked until `delay` has passed."""
+    """How an attempt ended: succeeded, failed, blocked, timed_out, or parked until `delay` has passed.
+
+    skipped: a condition was not met, and nothing is left to write.
+    """
 
     status: str
     output: Any = None
@@ -100,6 +105,27 @@ class Outcome:
     retry_after: timedelta | None = None
     delay: timedelta | None = None
     state: Mapping[str, Any] | None = None
+
+
+async def as_told(_record: StepRecord, met: bool) -> bool:
+    """The pipeline follows whenever its condition holds: for whoever keeps no account of earlier answers."""
+    return met
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the executor needs of its surroundings. `clock` is the database's time.
+
+    `decide` is told a probe's record and whether its condition holds, and answers whether the pipeline follows; if so,
+    the record is checkpointed by then.
+    """
+
+    call: Callable[[ToolEntry, dict[str, Any], Call], Awaitable[Any]]
+    checkpoint: Callable[[StepRecord], Awaitable[None]]
+    clock: Callable[[], datetime]
+    secret: Callable[[str], str | None]
+    max_output_bytes: int = 1_048_576
+    decide: Callable[[StepRecord, bool], Awaitable[bool]] = as_told
 
 
 def prepare(definition: Definition, catalog: Catalog) -> Plan:
@@ -113,9 +139,11 @@ def prepare(definition: Definition, catalog: Catalog) -> Plan:
         policy = reflex.strictest(definition.reflex, entry.reflex, step.reflex)
         return Prepared(step, position, entry, policy, step.timeout or entry.timeout)
 
-    steps = tuple(bind(i, step) for i, step in enumerate(_ordered(definition)))
-    tail = tuple(bind(len(steps) + i, step) for i, step in enumerate(definition.on_failure))
-    return Plan(definition, steps, tail)
+    probe = bind(0, definition.probe.step) if definition.probe else None
+    first = 0 if probe is None else 1
+    steps = tuple(bind(i, step) for i, step in enumerate(_ordered(definition), first))
+    tail = tuple(bind(i, step) for i, step in enumerate(definition.on_failure, first + len(steps)))
+    return Plan(definition, steps, tail, probe)
 
 
 def _ordered(definition: Definition) -> list[Step]:

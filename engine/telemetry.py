@@ -19,6 +19,7 @@ EVENTS: tuple[str, ...] = (
     "api.failed",
     "api.request",
     "api.started",
+    "condition.decided",
     "history.dropped",
     "lease.lost",
     "leases.reaped",

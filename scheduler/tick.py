@@ -65,6 +65,8 @@ def _plan(row: Row, horizon: timedelta, grace: timedelta, countable: int) -> tup
     try:
         schedule = ledger.schedule_from(row)
         options = Catchup.of(row["schedule_options"], grace)
+        if schedule.kind == "condition":
+            options = options.of_probes(parse_duration(schedule.expr))
         jitter = parse_duration(row["schedule_options"].get("jitter", 0))
         return catchup.plan(schedule, options, row["next_run"], row["at"], horizon, countable), jitter
     except (ValidationFailed, ArithmeticError, TypeError, ValueError) as error:

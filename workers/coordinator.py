@@ -148,6 +148,9 @@ class Coordinator:
         if settlement is None:
             self._lost(held)
             return
+        if settlement.kind == "decided":
+            self.held.pop(held.lease.run_id, None)
+            return
         await self.settler.add(settlement, lambda kept: self._settled(held, settlement, kept))
 
     def _settled(self, held: Held, settlement: Settlement, kept: bool) -> None:
@@ -183,7 +186,10 @@ class Coordinator:
                 continue  # settled while the renewal was under way
             renewal = ours.get(held.lease.run_id)
             if renewal is None:
-                self._stop(held, "lost")
+                if (
+                    not held.deciding
+                ):  # else the decision, which is fenced too, tells what has become of the row
+                    self._stop(held, "lost")
             elif renewal.renewed:
                 held.deadline = now + self.config.lease.total_seconds()
                 if renewal.cancel_reason is not None:

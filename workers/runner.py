@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from engine import db, telemetry
 from engine import settings as settings_
 from engine.contract import compile_schema
-from engine.db import Pool
+from engine.db import Connection, Pool
 from engine.errors import DueworkError, LeaseLost, StoreUnavailable
-from engine.executor import Attempt, Ports
+from engine.executor import Attempt
 from engine.metrics import Metrics
 from engine.pipeline import parse_definition
-from engine.plan import Outcome, Plan, Run, StepRecord, prepare
+from engine.plan import Outcome, Plan, Ports, Run, StepRecord, prepare
 from engine.retry import delay_after, may_retry
 from engine.settings import Settings
 from engine.store import leases, tasks
@@ -27,6 +27,8 @@ from engine.tools.calls import Call
 from engine.tools.registry import Catalog, ToolEntry
 from engine.tools.toolbox import Toolbox
 from workers.settler import Settlement
+
+T = TypeVar("T")
 
 OUTAGE = timedelta(seconds=1)
 """How long to wait before trying a database again that does not answer."""
@@ -38,7 +40,8 @@ PLANS = 1000
 class Held:
     """One lease that this process holds: when it runs out by the local clock, and why it must stop, if so.
 
-    `finished` are the steps of earlier leases, `kept` all that a checkpoint holds by now.
+    `finished` are the steps of earlier leases, `kept` all that a checkpoint holds by now. While it is `deciding`, the
+    row may go in the very statement that it waits for.
     """
 
     lease: Lease
@@ -47,6 +50,7 @@ class Held:
     stop: str | None = None
     task: asyncio.Task[None] | None = None
     finished: tuple[StepRecord, ...] = ()
+    deciding: bool = False
     kept: set[tuple[str, int | None]] = field(default_factory=set)
 
     def clock(self) -> datetime:
@@ -148,25 +152,55 @@ class Runner:
         def secret(name: str) -> str | None:
             return settings_.secret(name, self.settings)
 
-        return Ports(call, checkpoint, held.clock, secret, self.settings.max_output_bytes)
+        async def decide(record: StepRecord, met: bool) -> bool:
+            return await self._decide(held, record, met=met)
+
+        return Ports(call, checkpoint, held.clock, secret, self.settings.max_output_bytes, decide)
 
     async def _checkpoint(self, held: Held, record: StepRecord) -> None:
-        """Write one finished step, through outages, for as long as the lease lasts. Raises LeaseLost."""
+        """Write one finished step. Raises LeaseLost."""
         lease = held.lease
         item = -1 if record.item is None else record.item
+
+        async def write(conn: Connection) -> bool:
+            return await leases.checkpoint(
+                conn, lease.run_id, lease.fence, record.step, item, record.as_dict()
+            )
+
+        await self._held_on(held, write)
+        held.kept.add((record.step, record.item))
+
+    async def _decide(self, held: Held, record: StepRecord, *, met: bool) -> bool:
+        """Write what a probe found; whether the pipeline follows. Raises LeaseLost."""
+        lease = held.lease
+
+        async def write(conn: Connection) -> str | None:
+            return await leases.decide(
+                conn, lease.run_id, lease.fence, record.step, record.as_dict(), met=met
+            )
+
+        held.deciding = True
+        decision = await self._held_on(held, write)
+        held.deciding = decision != "fired"
+        self.metrics.probes.labels(decision).inc()
+        self._log.debug("condition.decided", run_id=str(lease.run_id), decision=decision)
+        if decision == "fired":
+            held.kept.add((record.step, record.item))
+        return decision == "fired"
+
+    async def _held_on(self, held: Held, write: Callable[[Connection], Awaitable[T]]) -> T:
+        """A fenced statement's answer, through outages, for as long as the lease lasts. Raises LeaseLost."""
+        lease = held.lease
         while time.monotonic() < held.deadline:
             try:
                 async with db.connection(self.pool) as conn:
-                    kept = await leases.checkpoint(
-                        conn, lease.run_id, lease.fence, record.step, item, record.as_dict()
-                    )
+                    answer = await write(conn)
             except StoreUnavailable:
                 await asyncio.sleep(OUTAGE.total_seconds())
                 continue
-            if not kept:
-                break
-            held.kept.add((record.step, record.item))
-            return
+            if answer:
+                return answer
+            break
         raise LeaseLost(f"run {lease.run_id} is no longer held under fence {lease.fence}")
 
     async def _park(self, held: Held, outcome: Outcome) -> None:
@@ -203,6 +237,8 @@ class Runner:
         if outcome.status == "parked":
             state = {**(outcome.state or {}), "started_at": started.isoformat()}
             return _given_back(lease, started, outcome.delay or timedelta(0), state)
+        if outcome.status == "skipped":
+            return Settlement("decided", lease.run_id, lease.fence)
         delay = self._retry_delay(lease, outcome, attempt)
         steps = outcome.steps
         if delay is not None:  # checkpointed steps are written once, when the run ends

@@ -29,7 +29,10 @@ FULL = 500
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How one lease ends. `kind`: settle (the run is over), retry (after `delay`), release (attempt given back)."""
+    """How one lease ends. `kind`: settle (the run is over), retry (after `delay`), release (attempt given back).
+
+    decided: nothing is left to write, the row went with its condition's decision.
+    """
 
     kind: str
     run_id: UUID

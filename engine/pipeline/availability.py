@@ -9,8 +9,6 @@ from engine.pipeline.definition import Definition
 
 def unavailable(definition: Definition) -> Iterator[str]:
     """JSON pointers of the members that no run would honour."""
-    if definition.schedule.kind == "condition":
-        yield "/schedule/condition"
     concurrency = definition.concurrency
     given = {
         "/concurrency": concurrency is not None and concurrency.get("on_conflict") != "allow",

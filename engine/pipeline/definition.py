@@ -17,6 +17,8 @@ from engine.schedule.moments import parse_moment
 from engine.template import Template
 
 TIMING_OPTIONS = ("gap", "fold", "exdates", "rdates", "end")
+PROBE = "probe"
+"""The id of the step that a condition schedule puts before the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """How a condition is looked at: one tool call, and `when`, an expression over its output and nothing else."""
+
+    step: Step
+    when: Expression
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A whole task. Two definitions are equal when they say the same, in whichever format they were written.
 
     `document` is the normalised v1 JSON form: what `task_version` stores, and what parses to an equal
     definition. concurrency: {key: template text or None, limit, on_conflict} or None; dedupe_key is template
-    text; budget holds max_tokens, max_cost_usd, max_time_seconds as given. `created_by` and `status` come
-    from seed documents alone.
+    text; budget holds max_tokens, max_cost_usd, max_time_seconds as given; `probe` is there where the schedule
+    is a condition. `created_by` and `status` come from seed documents alone.
     """
 
     name: str | None
@@ -100,6 +110,7 @@ class Definition:
     steps: tuple[Step, ...]
     on_failure: tuple[Step, ...]
     output: Template | None
+    probe: Probe | None
     document: Mapping[str, Any] = field(repr=False)
     source_format: Literal["v1", "seed"] = field(default="v1", compare=False)
     created_by: str | None = field(default=None, compare=False)

@@ -14,7 +14,7 @@ from engine.contract.wording import closest
 from engine.errors import Problem, ValidationFailed
 from engine.expressions import Expression
 from engine.pipeline.availability import unavailable
-from engine.pipeline.definition import Definition, Step
+from engine.pipeline.definition import Definition, Probe, Step
 from engine.pipeline.documents import Document
 from engine.pipeline.reading import Reading, at_pointer
 from engine.pipeline.seed import place_in_seed
@@ -32,6 +32,7 @@ class ToolEntry(Protocol):
 Catalog = Mapping[str, ToolEntry]
 """Entries by address, and by `address@version` where versions are kept."""
 
+_CONDITION = "/schedule/condition"
 Place = tuple[str, Expression]
 """An expression and the pointer of its text in the v1 form."""
 
@@ -63,10 +64,9 @@ def find_tool(catalog: Catalog, uses: str) -> ToolEntry | None:
 
 
 def expressions_of(definition: Definition) -> Iterator[Place]:
-    """Every expression of the pipeline with its place."""
-    for key, steps in (("steps", definition.steps), ("on_failure", definition.on_failure)):
-        for position, step in enumerate(steps):
-            yield from _expressions_of(step, f"/{key}/{position}")
+    """Every expression of the pipeline with its place; `when` of a condition is not one, it sees an output alone."""
+    for pointer, step in _steps_of(definition):
+        yield from _expressions_of(step, pointer)
     if definition.output is not None:
         yield from _within("/output", definition.output.expressions)
 
@@ -86,6 +86,9 @@ def _within(pointer: str, expressions: Iterable[Place]) -> Iterator[Place]:
 
 
 def _steps_of(definition: Definition) -> Iterator[tuple[str, Step]]:
+    """Every tool call with its place, the probe's first."""
+    if definition.probe is not None:
+        yield f"{_CONDITION}/probe", definition.probe.step
     for key, steps in (("steps", definition.steps), ("on_failure", definition.on_failure)):
         for position, step in enumerate(steps):
             yield f"/{key}/{position}", step
@@ -97,17 +100,12 @@ def _lint_schedule(reading: Reading, definition: Definition) -> None:
 
 
 def _lint_tools(reading: Reading, definition: Definition, catalog: Catalog) -> None:
-    used = [(f"{pointer}/uses", step.uses) for pointer, step in _steps_of(definition)]
-    probe = definition.schedule.options.get("probe")
-    if probe:
-        used.append(("/schedule/condition/probe/uses", probe["uses"]))
-    for pointer, uses in used:
-        if find_tool(catalog, uses) is None:
-            detail = f"there is no tool '{uses}' in the catalog{closest(uses, catalog)}"
-            reading.report("unknown_tool", detail, pointer)
     for pointer, step in _steps_of(definition):
         entry = find_tool(catalog, step.uses)
-        if entry is not None:
+        if entry is None:
+            detail = f"there is no tool '{step.uses}' in the catalog{closest(step.uses, catalog)}"
+            reading.report("unknown_tool", detail, f"{pointer}/uses")
+        else:
             _lint_input(reading, f"{pointer}/with", step, entry)
 
 
@@ -191,7 +189,11 @@ def _before(definition: Definition) -> dict[str, set[str]]:
 
 def _lint_outputs(reading: Reading, definition: Definition, catalog: Catalog) -> None:
     """Fields of outputs that the tool's output_schema does not have."""
-    owner = {name: step for step in definition.steps for name in step.names if step.foreach is None}
+    probe = definition.probe
+    first = (probe.step,) if probe else ()
+    owner = {
+        name: step for step in (*first, *definition.steps) for name in step.names if step.foreach is None
+    }
     for pointer, expression in expressions_of(definition):
         for path in sorted(expression.paths):
             step = owner.get(path[1]) if path[0] == "steps" and len(path) > 2 else None
@@ -201,6 +203,18 @@ def _lint_outputs(reading: Reading, definition: Definition, catalog: Catalog) ->
                 if lacking:
                     detail = f"the output of {step.uses} has no '{lacking}'{closest(lacking, known)}"
                     _report_at(reading, "output_schema", detail, pointer, path)
+    entry = find_tool(catalog, probe.step.uses) if probe else None
+    if probe is not None and entry is not None:
+        _lint_when(reading, probe, entry)
+
+
+def _lint_when(reading: Reading, probe: Probe, entry: ToolEntry) -> None:
+    """What the condition reads of the probe's output, from its root on."""
+    for path in sorted(probe.when.paths):
+        lacking, known = _lacking(entry.output_schema, path)
+        if lacking:
+            detail = f"the output of {probe.step.uses} has no '{lacking}'{closest(lacking, known)}"
+            _report_at(reading, "output_schema", detail, f"{_CONDITION}/when", path)
 
 
 def _lacking(schema: Any, path: tuple[str, ...]) -> tuple[str | None, list[str]]:
@@ -222,7 +236,8 @@ def _lacking(schema: Any, path: tuple[str, ...]) -> tuple[str | None, list[str]]
 
 def _lint_texts(reading: Reading, definition: Definition) -> None:
     """Constructs that rarely mean what they say."""
-    for pointer, expression in expressions_of(definition):
+    when = [(f"{_CONDITION}/when", definition.probe.when)] if definition.probe else []
+    for pointer, expression in (*when, *expressions_of(definition)):
         for trap in expression.traps:
             reading.report("trap", trap, pointer)
     for name, value in definition.params.items():

@@ -17,7 +17,7 @@ from engine.pipeline.documents import Document
 from engine.pipeline.reading import Reading, Scope, at_pointer, compile_condition
 from engine.pipeline.seed import is_seed, place_in_seed, to_v1
 from engine.pipeline.shape import contract, unstorable
-from engine.pipeline.steps import NOTHING, read_retry, read_steps, scope_of
+from engine.pipeline.steps import EDGE, read_probe, read_retry, read_steps, scope_of
 from engine.reflex import parse_policy
 
 KINDS = ("rrule", "cron", "every", "once", "event", "condition", "manual")
@@ -129,8 +129,10 @@ def _normalised_step(step: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(reading: Reading) -> Definition:
     v1, seed = reading.v1, reading.document.value
-    steps = read_steps(reading, "steps", NOTHING, _policy)
-    scope = scope_of(steps)
+    probe = read_probe(reading)
+    before = (probe.step,) if probe else ()
+    steps = read_steps(reading, "steps", scope_of(*before), _policy)
+    scope = scope_of(*before, *steps)
     _check_params(reading)
     dedupe = v1.get("dedupe", {})
     return Definition(
@@ -153,6 +155,7 @@ def _read(reading: Reading) -> Definition:
         steps=steps,
         on_failure=read_steps(reading, "on_failure", scope, _policy),
         output=reading.template("/output", v1["output"], scope) if "output" in v1 else None,
+        probe=probe,
         document=v1,
         source_format="seed" if is_seed(seed) else "v1",
         created_by=seed.get("created_by") if is_seed(seed) else None,
@@ -188,18 +191,14 @@ def _check_schedule(reading: Reading, spec: ScheduleSpec) -> None:
             reading.report(fault.code, fault.detail, _schedule_place(spec.kind, fault.pointer))
     if "filter" in spec.options:
         reading.attempt("/schedule/event/filter", compile_condition, spec.options["filter"])
-    if spec.kind == "condition":
-        reading.attempt("/schedule/condition/when", compile_condition, spec.options["when"])
-        arguments = spec.options["probe"].get("with", {})
-        reading.template("/schedule/condition/probe/with", arguments, _EDGE)
-        reading.duration("/schedule/condition/probe/timeout")
+    if spec.kind == "condition" and spec.options.get("catchup", {}).get("policy") == "all":
+        detail = "a probe sees the present only, so past instants cannot be caught up: use last or none"
+        reading.report("not_allowed", detail, "/schedule/catchup/policy")
     reading.duration("/schedule/jitter")
     reading.duration("/schedule/catchup/window")
 
 
-_EDGE = Scope(frozenset({"params", "now", "trigger", "event", "run", "secrets"}))
-"""What is known of a run before its first step."""
-_KEY = Scope(_EDGE.roots - {"secrets"})
+_KEY = Scope(EDGE.roots - {"secrets"})
 
 
 def _schedule_place(kind: str, pointer: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.contract.wording import closest
 from engine.expressions import Expression, compile_expression
-from engine.pipeline.definition import Step
-from engine.pipeline.reading import ROOTS, Reading, Scope, quoted
+from engine.pipeline.definition import PROBE, Probe, Step
+from engine.pipeline.reading import ROOTS, Reading, Scope, at_pointer, compile_condition, quoted
 from engine.retry import RetryPolicy
 from engine.template import Template, compile_template
 
@@ -17,6 +17,8 @@ ReadPolicy = Callable[[Reading, str], Mapping[str, Any]]
 
 NOTHING = Scope(frozenset(ROOTS) - {"item", "index", "error"})
 """What may be named before any step is known."""
+EDGE = Scope(frozenset({"params", "now", "trigger", "event", "run", "secrets"}))
+"""What is known of a run before its first step."""
 _RETRIES = 3  # attempts when `retry` is there and does not say
 
 
@@ -49,7 +51,20 @@ def read_retry(reading: Reading, pointer: str, value: Mapping[str, Any] | None) 
     )
 
 
-def scope_of(steps: tuple[Step, ...]) -> Scope:
+def read_probe(reading: Reading) -> Probe | None:
+    """The probe of a condition schedule; None for other kinds. What is at fault in it is reported."""
+    pointer = "/schedule/condition"
+    written = at_pointer(reading.v1, pointer)
+    if written is None:
+        return None
+    arguments = reading.template(f"{pointer}/probe/with", written["probe"].get("with", {}), EDGE)
+    timeout = reading.duration(f"{pointer}/probe/timeout")
+    when = reading.attempt(f"{pointer}/when", compile_condition, written["when"])
+    step = Step(PROBE, written["probe"]["uses"], arguments or compile_template({}), timeout=timeout)
+    return Probe(step, when or compile_expression("`false`"))
+
+
+def scope_of(*steps: Step) -> Scope:
     """What may be named after `steps`."""
     names = frozenset(name for step in steps for name in step.names)
     return Scope(NOTHING.roots, names, frozenset(step.id for step in steps))
@@ -66,7 +81,8 @@ def _check_names(reading: Reading, key: str, written: list[Mapping[str, Any]], k
         for name in _names(step):
             if taken.setdefault(name, position) != position:
                 member = "id" if step["id"] == name else "save_as"
-                detail = f"'{name}' already names the output of another step: choose another {member}"
+                owner = "the schedule's probe" if name == PROBE and name in known else "another step"
+                detail = f"'{name}' already names the output of {owner}: choose another {member}"
                 reading.report("duplicate_step", detail, f"/{key}/{position}/{member}")
 
 

@@ -127,6 +127,19 @@ async def checkpoint(conn: Connection, run_id: UUID, fence: int, step: str, item
     return bool(await _moving(conn, "write_checkpoint", values))
 
 
+async def decide(
+    conn: Connection, run_id: UUID, fence: int, step: str, record: Row, *, met: bool
+) -> str | None:
+    """Say what follows from a condition's probe; None when the lease is lost.
+
+    `fired`: the pipeline, and the record is kept as its first step. Else the run is over, and its instant skipped:
+    `false`, `still_true`, or `superseded` by a later probe or a change of the task.
+    """
+    values = {"run_id": run_id, "fence": fence, "step": step, "record": Jsonb(record), "met": met}
+    rows = await _moving(conn, "decide_condition", values)
+    return rows[0]["decision"] if rows else None
+
+
 async def checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
     """Finished steps of live runs, in pipeline order."""
     found: dict[UUID, list[Row]] = {run_id: [] for run_id in run_ids}

@@ -22,6 +22,9 @@ from engine.schedule import Schedule, tzdata_version
 from engine.store import ledger
 from engine.store.tables import task, task_version
 
+UNKNOWN = {"condition_met": None, "condition_at": None}
+"""The answer of a condition that was never asked."""
+
 
 async def get(conn: Connection, ref: str | UUID, *, lock: bool = False) -> Row:
     """The task with this id or name, locked for a change if asked. Raises NotFound."""
@@ -93,6 +96,8 @@ async def change(
         "set_name": set_name or current["set_name"],
         "updated_at": now,
     }
+    if _asked(current["schedule_options"]) != _asked(definition.schedule.options):
+        values |= UNKNOWN
     changed = await _update(conn, current["id"], values)
     await _add_version(conn, changed, definition, author)
     return changed
@@ -128,7 +133,7 @@ async def cancel(conn: Connection, ref: str | UUID, now: datetime, reason: str |
 
 async def revive(conn: Connection, current: Row, now: datetime) -> Row:
     """Make a canceled task (locked by `get`) active again; the `change` that follows plans its instants."""
-    return await _set_status(conn, current, "active", now, None)
+    return await _set_status(conn, current, "active", now, None, **UNKNOWN)
 
 
 async def snooze(
@@ -195,6 +200,11 @@ def _columns(definition: Definition, schedule: Schedule) -> dict[str, Any]:
         "concurrency": concurrency,
         "tzdata_version": tzdata_version(),
     }
+
+
+def _asked(options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a condition asks; its last answer holds for as long as that is the same."""
+    return options.get("probe"), options.get("when")
 
 
 def _wall(schedule: Schedule) -> datetime | None:

@@ -27,7 +27,8 @@ FROM duework.due_work d LEFT JOIN duework.task t ON t.id = d.task_id;
 CREATE VIEW duework.runs_unstarted (
   run_id, task_id, task, task_version, trigger, status, success, attempt, scheduled_for, started_at,
   finished_at, duration_ms, params, output, error, worker, parent_run_id) AS
-SELECT o.run_id, o.task_id, t.name, NULL::integer, 'schedule'::text, o.disposition,
+SELECT o.run_id, o.task_id, t.name, NULL::integer,
+       CASE t.schedule_kind WHEN 'condition' THEN 'condition' ELSE 'schedule' END, o.disposition,
        NULL::boolean, 0, o.scheduled_for, NULL::timestamptz, NULL::timestamptz, NULL::double precision,
        NULL::jsonb, NULL::jsonb, NULL::jsonb, NULL::text, NULL::uuid
 FROM duework.occurrence o LEFT JOIN duework.task t ON t.id = o.task_id
@@ -149,7 +150,8 @@ SELECT d.task_id, t.name AS task, d.run_at, d.scheduled_for, d.id AS run_id, d.t
 FROM duework.due_work d LEFT JOIN duework.task t ON t.id = d.task_id
 WHERE d.run_at > now() AND d.locked_until IS NULL
 UNION ALL
-SELECT t.id, t.name, t.next_run, t.next_run, NULL, 'schedule', t.priority
+SELECT t.id, t.name, t.next_run, t.next_run, NULL,
+       CASE t.schedule_kind WHEN 'condition' THEN 'condition' ELSE 'schedule' END, t.priority
 FROM duework.task t WHERE t.status = 'active' AND t.next_run IS NOT NULL;
 COMMENT ON VIEW duework.upcoming IS 'What will run: materialised rows, and each task''s next instant after them';
 COMMENT ON COLUMN duework.upcoming.task_id IS 'The task';

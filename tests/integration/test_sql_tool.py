@@ -12,9 +12,9 @@ import pytest
 
 from engine.db import Connection
 from engine.errors import InputInvalid, OutputInvalid, ToolError, ToolRejected, ToolTimeout, ToolUnavailable
-from engine.executor import Attempt, Ports
+from engine.executor import Attempt
 from engine.pipeline import parse_definition
-from engine.plan import Run, prepare
+from engine.plan import Ports, Run, prepare
 from engine.settings import Settings
 from engine.tools.builtin import sql
 from engine.tools.builtin.sql import SqlTools

@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 
 from engine.errors import LeaseLost, NotFound, StoreUnavailable, ToolError, ToolRejected, ToolUnavailable
-from engine.executor import Attempt, Ports, run_pipeline
+from engine.executor import Attempt, run_pipeline
 from engine.pipeline import parse_definition
-from engine.plan import Outcome, Run, StepRecord, prepare
+from engine.plan import Outcome, Ports, Run, StepRecord, prepare
 from engine.settings import Settings
 from engine.tools.calls import Call
 from engine.tools.registry import Catalog, ToolEntry, load_catalog, parse_entry
@@ -40,6 +40,7 @@ class Stage:
     calls: list[tuple[str, Any, Call]] = field(default_factory=list)
     kept: list[StepRecord] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
+    follow: bool = True
 
     async def call(self, entry: ToolEntry, arguments: dict[str, Any], call: Call) -> Any:
         self.order.append(f"call {call.step}")
@@ -55,10 +56,15 @@ class Stage:
         self.order.append(f"checkpoint {record.step}")
         self.kept.append(record)
 
+    async def decide(self, record: StepRecord, met: bool) -> bool:
+        self.order.append(f"decide {met}")
+        self.kept.append(record)
+        return self.follow
+
     async def run(self, *steps: dict[str, Any], run: Run = RUN, **members: Any) -> Outcome:
         """Execute a pipeline of these steps."""
         plan = prepare(parse_definition(document(steps=steps, **members)), catalog())
-        ports = Ports(self.call, self.checkpoint, lambda: NOW, {"TOKEN": SECRET}.get, 10_000)
+        ports = Ports(self.call, self.checkpoint, lambda: NOW, {"TOKEN": SECRET}.get, 10_000, self.decide)
         return await Attempt(plan, run, ports).execute()
 
 
@@ -245,6 +251,85 @@ async def test_the_same_run_renders_alike_in_every_attempt() -> None:
         sent.append(stage.calls[0][1])
     assert sent[0] == sent[1]
     assert sent[0]["at"] == "2026-03-02T12:00:00Z"
+
+
+PROBED = replace(RUN, trigger="condition")
+
+
+def probing(uses: str = "t.again", when: str = "n > 1", **members: Any) -> dict[str, Any]:
+    """A schedule that looks at what the test's own tool answers."""
+    probe = {"uses": uses, "with": {"city": "${params.city}"}} | members
+    return {"condition": {"every": "1m", "probe": probe, "when": when}}
+
+
+@pytest.mark.parametrize("uses", ["t.once", "t.again"])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_probe_is_called_and_its_answer_decided_on(uses: str, n: int) -> None:
+    """What the condition comes to is handed over with the record, which nobody else checkpoints; then the steps."""
+    stage = Stage(answers={"probe": {"n": n}})
+    step_ = step("a", "t.again", with_={"n": "${steps.probe.n}", "was": "${status.probe}"})
+    outcome = await stage.run(step_, run=PROBED, schedule=probing(uses), output="${steps.probe}")
+    assert stage.order == ["call probe", f"decide {n > 1}", "call a"]
+    assert stage.calls[0][1] == {"city": "Chisinau"}
+    assert stage.calls[0][2].idempotency_key == f"{RUN.run_id}:probe"
+    assert stage.calls[1][1] == {"n": n, "was": "succeeded"}
+    assert [(one.step, one.position) for one in outcome.steps] == [("probe", 0), ("a", 1)]
+    assert outcome.output == {"n": n}
+
+
+async def test_where_nothing_follows_nothing_is_called_or_kept() -> None:
+    """Neither steps, nor output, nor what follows a failure."""
+    stage = Stage(follow=False)
+    failing = [step("z", "t.again")]
+    outcome = await stage.run(
+        step("a", "t.once"), run=PROBED, schedule=probing(), on_failure=failing, output="x"
+    )
+    assert outcome == Outcome("skipped")
+    assert stage.order == ["call probe", "decide False"]
+
+
+async def test_a_probe_that_was_decided_on_is_not_asked_again() -> None:
+    """The next attempt goes on with the answer of the first."""
+    first = Stage(answers={"probe": {"n": 7}, "a": ToolUnavailable("not now")})
+    await first.run(step("a", "t.again"), run=PROBED, schedule=probing())
+    again = Stage(follow=False)
+    run = replace(PROBED, attempt=2, finished=tuple(first.kept))
+    outcome = await again.run(
+        step("a", "t.again", with_={"n": "${steps.probe.n}"}), run=run, schedule=probing()
+    )
+    assert (outcome.status, again.order) == ("succeeded", ["call a"])
+    assert again.calls[0][1] == {"n": 7}
+    assert [one.step for one in outcome.steps] == ["probe", "a"]
+
+
+async def test_a_run_that_was_asked_for_decides_nothing() -> None:
+    """Run-now and retry make the probe, for what the steps read of it, and go on whatever it says."""
+    stage = Stage(answers={"probe": {"n": 0}}, follow=False)
+    outcome = await stage.run(step("a", "t.again"), run=RUN, schedule=probing("t.once"))
+    assert (outcome.status, stage.order) == ("succeeded", ["call probe", "checkpoint probe", "call a"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "when", "expected"),
+    [
+        (ToolUnavailable("not now"), "n > 1", ("failed", "unavailable", "failed")),
+        ({"n": MAIL}, "n > 1", ("blocked", "gate_blocked", "blocked")),
+        ({"n": "{"}, "from_json(n) > 1", ("failed", "output_invalid", "failed")),
+    ],
+)
+async def test_a_probe_without_an_answer_fails_the_run(
+    answer: Any, when: str, expected: tuple[str, str, str]
+) -> None:
+    """A call that fails, what the gate refuses, and a condition that cannot be told: the run ends at the probe."""
+    stage = Stage(answers={"probe": answer})
+    failing = [step("z", "t.again")]
+    outcome = await stage.run(
+        step("a", "t.again"), run=PROBED, schedule=probing(when=when), on_failure=failing
+    )
+    assert (outcome.status, code(outcome), outcome.steps[0].status) == expected
+    assert (outcome.error or {})["step"] == "probe"
+    assert stage.order == ["call probe", "call z"]
+    assert MAIL not in str(outcome)
 
 
 def test_a_tool_that_is_not_in_the_catalog_cannot_be_called() -> None:

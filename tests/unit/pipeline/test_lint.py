@@ -56,7 +56,16 @@ def two(second: dict[str, Any], **first: Any) -> dict[str, Any]:
     )
 
 
+def probing(when: str = "status > 200", given: Any = None, text: str = "") -> dict[str, Any]:
+    """A definition whose probe fetches an address; `text` is what its one step is given."""
+    probe = {"uses": "http.get", "with": {"url": "x"} if given is None else given}
+    step_ = {"id": "one", "uses": "core.echo"} | ({"with": {"text": text}} if text else {})
+    return small(schedule={"condition": {"every": "1m", "probe": probe, "when": when}}, steps=[step_])
+
+
 CLEAN = [
+    probing(), probing("@"), probing("length(rows) > 0", text="${steps.probe.rows[0].name} ${status.probe}"),
+    probing(given={"url": "${now}"}),
     small(), two({"with": {"a": "${steps.get.status}", "b": "${steps.get.rows[0].name}"}}),
     two({"with": {"a": "${steps.got.body.anything}"}}, save_as="got"), two({"with": {"a": "${steps.get.open.b}"}}),
     two({"with": {"a": "${steps.get}"}}), two({"if": "status.get == 'succeeded'"}), two({}, uses="http.get@2"),
@@ -79,6 +88,11 @@ FINDINGS = [
     (small(on_failure=[{"id": "f", "uses": "nope"}]), "/on_failure/0/uses", "unknown_tool"),
     (small(schedule={"condition": {"every": "1m", "probe": {"uses": "nope"}, "when": "a"}}),
     "/schedule/condition/probe/uses", "unknown_tool"),
+    (probing(given={}), "/schedule/condition/probe/with", "input_schema"),
+    (probing(given={"url": 5}), "/schedule/condition/probe/with/url", "input_schema"),
+    (probing("stauts > 200"), "/schedule/condition/when", "output_schema"),
+    (probing("!rows[0].name"), "/schedule/condition/when", "trap"),
+    (probing(text="${steps.probe.rows[0].nam}"), "/steps/0/with/text", "output_schema"),
     (step(uses="http.get"), "/steps/0/with", "input_schema"),
     (step(uses="http.get", **{"with": {"url": 5}}), "/steps/0/with/url", "input_schema"),
     (step(uses="http.get", **{"with": {"url": "x", "headers": {"a": "${now}"}, "timeout": 1}}),
@@ -108,8 +122,6 @@ def test_findings(definition: dict[str, Any], pointer: str, code: str) -> None:
 
 
 REFUSED = [
-    (small(schedule={"condition": {"every": "1m", "probe": {"uses": "core.echo"}, "when": "a"}}),
-    "/schedule/condition"),
     (small(concurrency={"limit": 1}), "/concurrency"), (small(dedupe={"key": "a", "window": "1h"}), "/dedupe"),
     (small(budget={"max_tokens": 5}), "/budget"), (small(pause_after_failures=3), "/pause_after_failures"),
     (step(foreach=["a"]), "/steps/0/foreach"),
