@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import lru_cache
 
+from engine.schedule.calendar_periods import Periods, periods
+from engine.schedule.daytimes import DayTimes
 from engine.schedule.refusals import did_you_mean, refusal, shown
+from engine.schedule.shapes import Shapes, marks, months, weekday_marks
 
 MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -37,7 +41,7 @@ _FIELDS = (
     ("day-of-week", 0, 7),
 )
 _ITEM = re.compile(r"(\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?", re.ASCII)
-_CYCLE_MONTHS = 4800
+_FIRST = date(1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class CronLine:
     fields are joined by OR.
     """
 
-    times: tuple[time, ...]
+    times: DayTimes
     months: frozenset[int]
     days: frozenset[int]
     from_end: frozenset[int]
@@ -56,12 +60,16 @@ class CronLine:
     nth: frozenset[tuple[int, int]]
     either: bool
     every_hour: bool
+    periods: Periods = field(repr=False)
 
 
 def parse_cron(text: str) -> CronLine:
     """The line that `text` states ("30 8 * * 1-5", "@daily"). Raises ValidationFailed otherwise."""
     if len(text) > MAX_TEXT:
         raise refusal("cron", f"the cron line is longer than {MAX_TEXT} characters")
+    if not text.isascii() or len(text.strip().splitlines()) > 1:
+        # Some letters become ASCII when their case is changed, as the long s does.
+        raise refusal("cron", f"{shown(text)} is not one line of ASCII characters, as a cron line is")
     fields = _expanded(text.strip()).upper().split()
     if len(fields) != 5:
         hint = (
@@ -71,60 +79,34 @@ def parse_cron(text: str) -> CronLine:
     minutes, hours = (_plain(fields[place], place) for place in (0, 1))
     days, from_end = _month_days(fields[2])
     weekdays, nth = _week_days(fields[4])
-    line = CronLine(
-        times=tuple(time(hour, minute) for hour in sorted(hours) for minute in sorted(minutes)),
-        months=_plain(fields[3], 3),
-        days=days,
-        from_end=from_end,
-        weekdays=weekdays,
-        nth=nth,
-        either=not (fields[2].startswith("*") or fields[4].startswith("*")),
-        every_hour=len(hours) == 24,
-    )
-    _assert_fires(line, text)
-    return line
+    in_months = _plain(fields[3], 3)
+    either = not (fields[2].startswith("*") or fields[4].startswith("*"))
+    dates = (*sorted(days), *(-1 - number for number in sorted(from_end)))
+    byday = sorted({(0, (day - 1) % 7) for day in weekdays} | {(n, (day - 1) % 7) for day, n in nth})
+    shapes = _shapes(dates, tuple(byday), either, tuple(sorted(in_months)))
+    if not any(shapes.table):
+        raise refusal("never_fires", f"{shown(text)} never fires: no such day exists in the months named")
+    times = DayTimes(tuple(sorted(hours)), tuple(sorted(minutes)))
+    found = periods("month", shapes, times, start=_FIRST)
+    return CronLine(times, in_months, days, from_end, weekdays, nth, either, len(hours) == 24, found)
 
 
 def walls(line: CronLine, seek: datetime) -> Iterator[datetime]:
-    """The line's wall times from `seek` on, ascending, without end."""
-    year, month = seek.year, seek.month
-    while True:
-        for day in days_in_month(line, year, month):
-            if day >= seek.date():
-                for at in line.times:
-                    wall = datetime.combine(day, at)
-                    if wall >= seek:
-                        yield wall
-        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+    """The line's wall times from `seek` on, ascending."""
+    return line.periods.walls(seek)
 
 
-def days_in_month(line: CronLine, year: int, month: int) -> list[date]:
-    """The days of one month on which the line fires."""
-    if month not in line.months:
-        return []
-    first = date(year, month, 1)
-    length = ((first + timedelta(days=31)).replace(day=1) - first).days
-    begins = first.isoweekday() % 7
-    chosen = []
-    for day in range(1, length + 1):
-        by_date = day in line.days or length - day in line.from_end
-        by_weekday = _on_weekday(line, day, length, begins)
-        if (by_date or by_weekday) if line.either else (by_date and by_weekday):
-            chosen.append(date(year, month, day))
-    return chosen
+@lru_cache(maxsize=512)
+def _shapes(
+    days: tuple[int, ...], byday: tuple[tuple[int, int], ...], either: bool, in_months: tuple[int, ...]
+) -> Shapes:
+    """The days of every month on which a line with these day fields fires."""
 
+    def mask(begins: int, length: int) -> int:
+        by_date, by_weekday = marks(days, length), weekday_marks(byday, begins, length)
+        return by_date | by_weekday if either else by_date & by_weekday
 
-def _on_weekday(line: CronLine, day: int, length: int, begins: int) -> bool:
-    weekday = (begins + day - 1) % 7
-    if weekday in line.weekdays:
-        return True
-    return (weekday, (day + 6) // 7) in line.nth or (day + 7 > length and (weekday, -1) in line.nth)
-
-
-def _assert_fires(line: CronLine, text: str) -> None:
-    """Refuses 30 February and its like: every month of one 400-year cycle is looked at, at most."""
-    if not any(days_in_month(line, 2000 + index // 12, index % 12 + 1) for index in range(_CYCLE_MONTHS)):
-        raise refusal("never_fires", f"{shown(text)} never fires: no such day exists in the months named")
+    return months(mask, in_months)
 
 
 def _expanded(text: str) -> str:

@@ -1,26 +1,25 @@
 """The kinds of schedule, each compiled once into sources of instants.
 
-A source is a function from an instant to the ascending UTC instants at or after it, found without walking up
-to it. What the kinds share (added and excluded dates, the window, the limit) is in `schedule.py`; what they
-share about clocks is in `dst.py`. Here each kind's text becomes its sources, and nothing is computed yet.
+A source finds the ascending UTC instants at or after any instant, without walking up to it. What the kinds
+share (added and excluded dates, the window, the limit) is in `schedules.py`; what they share about clocks is
+in `dst.py`. Here each kind's text becomes its sources, and nothing is computed yet.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 from engine.durations import format_duration, parse_duration
 from engine.schedule import cron, dst, elapsed, moments, rruler
 from engine.schedule.content import Content, ZonedMoment, parse_content
+from engine.schedule.excluding import Source
 from engine.schedule.refusals import refusal, shown
 from engine.schedule.rule import Rule
-
-Source = Callable[[datetime], Iterator[datetime]]
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 a wall time, read in the schedule's zone
 SHORTEST_INTERVAL = timedelta(seconds=1)
@@ -62,24 +61,27 @@ class Compiled:
     excluded: tuple[Source, ...] = ()
     rdates: tuple[ZonedMoment, ...] = ()
     exdates: tuple[ZonedMoment, ...] = ()
-    times: tuple[time, ...] = ()
+    times: Sequence[time] = ()
     feasible: tuple[Callable[[], bool], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def compile_rrule(expr: str, frame: Frame) -> Compiled:
     """An RRULE or iCalendar text. A DTSTART in the text goes before the frame's start."""
-    content = parse_content(expr)
+    content = _content(expr)
     frame = _framed(content, frame)
+    wall, instant = frame.wall, frame.instant
     rdates = list(content.rdates)
     if content.dtstart and not content.rules:
         # RFC 5545 section 3.8.5.2: with dates alone, DTSTART is the first of them.
-        rdates.append(ZonedMoment(frame.wall))
+        rdates.append(ZonedMoment(wall))
+    # A rule that an equal EXRULE takes away entirely is not worth stepping through.
+    gone = {_spelled_out(rule, wall) for rule in content.exrules}
+    rules = [rule for rule in content.rules if not gone or _spelled_out(rule, wall) not in gone]
     return Compiled(
         frame,
-        since=frame.instant,
-        # A rule that an equal EXRULE takes away entirely is not worth stepping through.
-        sources=tuple(rule_source(rule, frame) for rule in content.rules if rule not in content.exrules),
+        since=instant,
+        sources=tuple(rule_source(rule, frame) for rule in rules),
         feasible=tuple(partial(_fires, rule, frame) for rule in (*content.rules, *content.exrules)),
         excluded=tuple(rule_source(rule, frame) for rule in content.exrules),
         rdates=tuple(rdates),
@@ -90,11 +92,11 @@ def compile_rrule(expr: str, frame: Frame) -> Compiled:
 
 def compile_cron(expr: str, frame: Frame) -> Compiled:
     """A cron line. One that fires in every hour is sub-daily: folds fire twice, no real hour lacks."""
-    line = cron.parse_cron(expr)
+    line = _cron_line(expr)
     if line.every_hour:
         gap: dst.Gap = "skip" if frame.policy.gap == "skip" else "shift"
         frame = replace(frame, policy=dst.DstPolicy(gap, "both"))
-    source = partial(_wall_instants, partial(cron.walls, line), frame, None)
+    source = Source(partial(_wall_instants, partial(cron.walls, line), frame, None))
     warnings = (cron.OR_WARNING,) if line.either else ()
     return Compiled(frame, frame.instant, (source,), times=line.times, warnings=warnings)
 
@@ -106,7 +108,7 @@ def compile_every(expr: str, frame: Frame) -> Compiled:
         least = format_duration(SHORTEST_INTERVAL)
         raise refusal("every", f"an interval of {shown(expr)} is too short; the least is {least}")
     origin = frame.instant
-    return Compiled(frame, origin, (partial(elapsed.every, origin, step),), times=(frame.wall.time(),))
+    return Compiled(frame, origin, (Source(partial(elapsed.every, origin, step)),), times=(frame.wall.time(),))
 
 
 def compile_once(expr: str, frame: Frame) -> Compiled:
@@ -137,14 +139,38 @@ def rule_source(rule: Rule, frame: Frame) -> Source:
     until = _until(rule, frame)
     if rule.sub_daily:
         prepared = elapsed.prepare(rule, frame.wall, frame.instant, frame.zone)
-        return partial(_elapsed_instants, prepared, until)
-    return partial(_wall_instants, partial(rruler.walls, rruler.prepare(rule, frame.wall)), frame, until)
+        return Source(partial(_elapsed_instants, prepared, until), rule, prepared, until)
+    walls = partial(rruler.walls, rruler.prepare(rule, frame.wall))
+    return Source(partial(_wall_instants, walls, frame, until), rule, None, until)
 
 
 def _fires(rule: Rule, frame: Frame) -> bool:
     if rule.sub_daily:
         return elapsed.fires(elapsed.prepare(rule, frame.wall, frame.instant, frame.zone))
     return rruler.fires(rruler.prepare(rule, frame.wall))
+
+
+def _spelled_out(rule: Rule, wall: datetime) -> Rule:
+    """A calendar rule with the times of day that it takes from DTSTART; a sub-daily one as it is."""
+    if rule.sub_daily:
+        return rule
+    return replace(
+        rule,
+        byhour=rule.byhour or (wall.hour,),
+        byminute=rule.byminute or (wall.minute,),
+        bysecond=rule.bysecond or (wall.second,),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _content(expr: str) -> Content:
+    """Tasks by the thousand say the same; what is answered is shared, and only read."""
+    return parse_content(expr)
+
+
+@lru_cache(maxsize=4096)
+def _cron_line(expr: str) -> cron.CronLine:
+    return cron.parse_cron(expr)
 
 
 def _framed(content: Content, frame: Frame) -> Frame:
@@ -157,7 +183,7 @@ def _framed(content: Content, frame: Frame) -> Frame:
     return replace(frame, start=start and start.replace(microsecond=0))
 
 
-def _times(rules: list[Rule], frame: Frame) -> tuple[time, ...]:
+def _times(rules: list[Rule], frame: Frame) -> Sequence[time]:
     daily = [rule for rule in rules if not rule.sub_daily]
     return rruler.prepare(daily[0], frame.wall).times if daily else (frame.wall.time(),)
 

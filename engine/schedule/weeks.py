@@ -20,21 +20,3 @@ def week_start(day: date, wkst: int) -> date:
 def week_year(day: date, wkst: int) -> int:
     """The year that the week of `day` belongs to."""
     return (week_start(day, wkst) + 3 * _DAY).year
-
-
-def first_week(year: int, wkst: int) -> date:
-    """The first day of week 1 of `year`."""
-    return week_start(date(year, 1, 4), wkst)
-
-
-def days_in_weeks(year: int, wkst: int, numbers: tuple[int, ...]) -> list[date]:
-    """The days, ascending, of the weeks of `year` that `numbers` name; -1 is the last week."""
-    first = first_week(year, wkst)
-    count = (first_week(year + 1, wkst) - first).days // 7
-    places = {number if number > 0 else count + 1 + number for number in numbers}
-    return [
-        first + _DAY * (7 * (place - 1) + step)
-        for place in sorted(places)
-        if 1 <= place <= count
-        for step in range(7)
-    ]

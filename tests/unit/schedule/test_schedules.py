@@ -1,9 +1,8 @@
-"""What schedules do beyond one rule: kinds, options, iCalendar text, words, jitter and the cost of seeking."""
+"""What schedules do beyond one rule: kinds, options, iCalendar text and jitter."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -14,12 +13,9 @@ from engine.schedule import (
     occurrences,
     parse_schedule,
     restore_schedule,
-    rruler,
     tzdata_version,
 )
 from engine.schedule.dst import DstPolicy
-from engine.schedule.rule import parse_rule
-from engine.schedule.schedules import Schedule
 from engine.schedule.zones import load_zone
 
 START = datetime(2026, 1, 1, 9)
@@ -192,50 +188,3 @@ def test_zone_data_is_the_pinned_package() -> None:
     """The version is an IANA release."""
     assert tzdata_version()[:2] == "20"
     assert load_zone("Europe/Chisinau").key == "Europe/Chisinau"
-
-
-RULES = [
-    "FREQ=DAILY;INTERVAL=3", "FREQ=DAILY;BYMONTH=1,6", "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH", "FREQ=MONTHLY;BYDAY=-1FR",
-    "FREQ=MONTHLY;BYDAY=MO,TU,WE;BYSETPOS=2", "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29", "FREQ=YEARLY;BYDAY=20MO",
-    "FREQ=YEARLY;BYWEEKNO=20",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_seek_cost_does_not_grow_with_age(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The days listed for one answer are as few for a DTSTART of a century ago as for a recent one."""
-    counted = {age: days_listed(rule, age, monkeypatch) for age in (1, 30, 100)}
-    assert counted[100] <= 1.5 * counted[1] + 4
-    assert counted[30] <= 1.5 * counted[1] + 4
-
-
-def days_listed(rule: str, age: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many days the generator yields while a hundred questions are answered."""
-    listed = 0
-    original = rruler._days
-
-    def counting(*arguments: Any) -> Iterator[date]:
-        nonlocal listed
-        for day in original(*arguments):
-            listed += 1
-            yield day
-
-    monkeypatch.setattr(rruler, "_days", counting)
-    schedule = parse_schedule("rrule", rule, "Europe/Berlin", datetime(2025 - age, 1, 6, 9), {})
-    listed = 0
-    for week in range(100):
-        assert schedule.next(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(weeks=week))
-    monkeypatch.undo()
-    return listed
-
-
-def test_a_count_used_up_long_ago_costs_nothing_to_notice() -> None:
-    """COUNT is closed form for rules whose periods are all alike, and correct at its edge."""
-    schedule = parse_schedule("rrule", "FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=7,19;COUNT=90000", "UTC", START, {})
-    assert isinstance(schedule, Schedule)
-    last = rruler.last_wall(
-        rruler.prepare(parse_rule("FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=7,19;COUNT=900"), START)
-    )
-    listed = walls("rrule", "FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=7,19", 900)
-    assert last is not None
-    assert last.strftime("%y-%m-%d %H:%M") == listed[-1]
