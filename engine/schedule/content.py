@@ -23,6 +23,7 @@ MAX_TEXT = 16_384
 MAX_RULES = 10
 MAX_DATES = 1_000
 
+_BLANK = " \t\r\n"
 _PROPERTIES = ("DTSTART", "RRULE", "EXRULE", "RDATE", "EXDATE")
 _LINE = re.compile(r"([A-Za-z-]+)((?:;[A-Za-z-]+=(?:\"[^\"]*\"|[^;:\"]*))*):(.*)", re.ASCII)
 _VALUES = {
@@ -73,11 +74,11 @@ def parse_content(text: str) -> Content:
 def _unfolded(text: str) -> list[tuple[int, str]]:
     """Logical lines with the number of their first physical line; a leading blank continues a line."""
     lines: list[tuple[int, str]] = []
-    for number, raw in enumerate(text.strip().replace("\r\n", "\n").split("\n"), start=1):
+    for number, raw in enumerate(text.strip(_BLANK).replace("\r\n", "\n").split("\n"), start=1):
         if raw[:1] in (" ", "\t") and lines:
             lines[-1] = (lines[-1][0], lines[-1][1] + raw[1:])
-        elif raw.strip():
-            lines.append((number, raw.rstrip()))
+        elif raw.strip(_BLANK):
+            lines.append((number, raw.rstrip(_BLANK)))
     return lines
 
 

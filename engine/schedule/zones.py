@@ -27,11 +27,15 @@ def zone_names() -> frozenset[str]:
     return frozenset(resources.files("tzdata").joinpath("zones").read_text("ascii").split())
 
 
-@lru_cache(maxsize=1024)
 def load_zone(name: str) -> ZoneInfo:
     """The zone called `name` ("Europe/Chisinau", "UTC"). Raises ValidationFailed for an unknown name."""
     if not isinstance(name, str) or name not in zone_names():
         hint = did_you_mean(name, zone_names()) if isinstance(name, str) and len(name) < 64 else ""
         raise refusal("timezone", f"{shown(name)} is not an IANA time zone.{hint}", "/timezone")
+    return _read_zone(name)
+
+
+@lru_cache(maxsize=1024)
+def _read_zone(name: str) -> ZoneInfo:
     with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
