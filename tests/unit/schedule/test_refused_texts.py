@@ -141,8 +141,10 @@ CRON = [
     ("0 0 * * 1#", "day-of-week"), ("0 0 * * 1#1#2", "day-of-week"), ("0 0 * * 1-5#2", "day-of-week"),
     ("0 0 * * 8L", "day-of-week"), ("0 0 * * L5", "day-of-week"), ("0 0 * * SAT-MON", "backwards"),
     ("0 0 * * MON,,FRI", "day-of-week"), ("0 0 31 2 *", "never fires"), ("0 0 30 FEB *", "never fires"),
-    ("0 0 30,31 2 *", "never fires"), ("0 0 * * *;", "day-of-week"), ("* * * * ſUN", "ASCII"), ("@wee\u212aly", "ASCII"),
-    ("٣ * * * *", "ASCII"), ("0\u00a00 * * *", "ASCII"), ("0 0\n* * *", "one line"), ("0 0 * * *\n0 1 * * *", "one line"),
+    ("0 0 30,31 2 *", "never fires"), ("0 0 * * *;", "day-of-week"), ("* * * * ſUN", "ASCII"),
+    ("@wee\u212aly", "ASCII"),
+    ("٣ * * * *", "ASCII"), ("0\u00a00 * * *", "ASCII"), ("0 0\n* * *", "one line"),
+    ("0 0 * * *\n0 1 * * *", "one line"),
 ]  # fmt: skip
 
 ONCE = [
