@@ -42,6 +42,7 @@ EVENTS: tuple[str, ...] = (
     "worker.started",
     "worker.stopped",
 )
+    "waiting.woken",
 _UNMASKED = frozenset({"event", "level", "timestamp", "run_id", "task_id", "request_id", "worker", "fence"})
 
 

@@ -1,11 +1,12 @@
-"""The reaper: leases that ran out go back to the queue; rows that nobody started in time become missed."""
+"""The reaper: leases that ran out go back to the queue; rows that nobody started in time become missed; numbers of
+concurrency keys that nobody uses are passed on."""
 
 from __future__ import annotations
 
 from engine import db, telemetry
 from engine.db import Pool
 from engine.metrics import Metrics
-from engine.store import leases
+from engine.store import concurrency, leases
 
 
 async def reap(pool: Pool, metrics: Metrics) -> None:
@@ -28,3 +29,7 @@ async def reap(pool: Pool, metrics: Metrics) -> None:
         count, full = count + len(missed), len(missed) == leases.EXPIRED_AT_ONCE
     if count:
         log.warning("occurrences.missed", count=count)
+    async with db.transaction(pool) as conn:
+        woken = await concurrency.sweep(conn)
+    if woken:
+        log.warning("waiting.woken", count=woken)

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -85,9 +86,10 @@ class Coordinator:
             began = time.monotonic()
             async with db.connection(self.pool) as conn:
                 # Each statement commits by itself: a run starts as soon as its lease is durable.
-                taken = await leases.lease(conn, self.config.process.id, room, self.config.lease)
+                taken, refused = await leases.take(conn, self.config.process.id, room, self.config.lease)
                 await self._take(conn, taken, began)
-                if len(taken) == room:
+                turned_away = await leases.turn_away(conn, refused)
+                if len(taken) == room or turned_away:
                     return timedelta(0)
                 wait = await leases.next_due(conn)
         # A row that is due and was not taken is locked by somebody: asking at once again would spin.
@@ -151,6 +153,8 @@ class Coordinator:
         if settlement.kind == "decided":
             self.held.pop(held.lease.run_id, None)
             return
+        if held.lease.concurrency_key is not None:
+            settlement = replace(settlement, keyed=True)
         await self.settler.add(settlement, lambda kept: self._settled(held, settlement, kept))
 
     def _settled(self, held: Held, settlement: Settlement, kept: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -175,9 +176,10 @@ class Runner:
         lease = held.lease
 
         async def write(conn: Connection) -> str | None:
-            return await leases.decide(
-                conn, lease.run_id, lease.fence, record.step, record.as_dict(), met=met
-            )
+            async with conn.transaction() if lease.concurrency_key is not None else nullcontext():
+                return await leases.decide(
+                    conn, lease.run_id, lease.fence, record.step, record.as_dict(), met=met
+                )
 
         held.deciding = True
         decision = await self._held_on(held, write)

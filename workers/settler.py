@@ -31,7 +31,8 @@ FULL = 500
 class Settlement:
     """How one lease ends. `kind`: settle (the run is over), retry (after `delay`), release (attempt given back).
 
-    decided: nothing is left to write, the row went with its condition's decision.
+    decided: nothing is left to write, the row went with its condition's decision. `keyed`: the run holds a number
+    under a concurrency key.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Settlement:
     state: Mapping[str, Any] | None = None
     checkpointed: bool = False
 
+    keyed: bool = False
 
 Done = Callable[[bool], None]
 """Called once the settlement is written: whether its fence was good."""
@@ -128,17 +130,24 @@ class Settler:
     async def _settle(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
         checkpointed = [one.run_id for one in group if one.checkpointed]
         # One commit, or a reader would see the steps of such a run twice; others need no second statement.
-        async with conn.transaction() if checkpointed else nullcontext():
+        async with conn.transaction() if checkpointed or _keyed(group) else nullcontext():
             kept = await leases.settle(conn, [_run_row(one) for one in group], _step_rows(group))
             if checkpointed:
                 await leases.forget_checkpoints(conn, [run_id for run_id in checkpointed if run_id in kept])
         return kept
 
     async def _retry(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
-        return await leases.retry(conn, [_run_row(one) for one in group], _step_rows(group))
+        async with conn.transaction() if _keyed(group) else nullcontext():
+            return await leases.retry(conn, [_run_row(one) for one in group], _step_rows(group))
 
     async def _release(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
-        return await leases.release(conn, [_run_row(one) for one in group])
+        async with conn.transaction() if _keyed(group) else nullcontext():
+            return await leases.release(conn, [_run_row(one) for one in group])
+
+
+def _keyed(group: Sequence[Settlement]) -> bool:
+    """Whether a number under a concurrency key is freed with the group: in one commit, or a crash would leak it."""
+    return any(one.keyed for one in group)
 
 
 def _run_row(one: Settlement) -> Row:
@@ -173,3 +182,4 @@ def _unstorable(one: Settlement, error: Exception) -> Settlement:
         error=reason.as_dict(),
         checkpointed=one.checkpointed,
     )
+        keyed=one.keyed,

@@ -17,18 +17,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg import pq
-from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.types.json import Jsonb
 
 from engine import db
 from engine.db import Connection, Row
+from engine.store import concurrency
+from engine.store.concurrency import Refused
+from engine.store.moves import moving
 
 CRASHES_FORGIVEN = 2
 """Leases a run may lose to dying workers on top of its own max_attempts before it is dead-lettered."""
 EXPIRED_AT_ONCE = 1000
 """Rows that one statement turns into missed occurrences."""
-_MOVES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,46 @@ class Lease:
     state: dict[str, Any] | None
     leased_before: bool
     created_by: UUID | None
+    concurrency_key: str | None
 
 
 async def lease(
     conn: Connection, worker: str, limit: int, duration: timedelta, *, now: datetime | None = None
 ) -> list[Lease]:
-    """Take up to `limit` due runs for `worker`, in order of priority and age."""
+    """Take up to `limit` due runs for `worker`, in order of priority and age; turn away what has to wait."""
+    taken, refused = await take(conn, worker, limit, duration, now=now)
+    await turn_away(conn, refused, now=now)
+    return taken
+
+
+async def take(
+    conn: Connection, worker: str, limit: int, duration: timedelta, *, now: datetime | None = None
+) -> tuple[list[Lease], list[Refused]]:
+    """The leases, and the due rows whose concurrency key had no free number: they are to be turned away."""
     values = {"worker": worker, "limit": limit, "lease": duration, "now": now}
-    rows = await _moving(conn, "lease_due_work", values)
+    rows = await moving(conn, "lease_due_work", values)
     rows.sort(key=lambda row: (row["priority"], row["run_at"]))  # an UPDATE returns them as it comes to them
-    return [Lease(**{name: row[name] for name in Lease.__slots__}) for row in rows]
+    taken = [Lease(**{name: row[name] for name in Lease.__slots__}) for row in rows if not row["refused"]]
+    return taken, [_refused(row) for row in rows if row["refused"]]
+
+
+async def turn_away(conn: Connection, refused: Sequence[Refused], *, now: datetime | None = None) -> int:
+    """Make due rows wait for their concurrency key, or end them, as each of them says; how many there were.
+
+    Those that are to be replaced are told first, each in a transaction of its own: if this process dies in
+    between, the newcomer is still there to ask again. No number is locked meanwhile, so a run that is ending at
+    this moment is waited for and cannot wait for us.
+    """
+    if not refused:
+        return 0
+    for holder, newcomer in (await concurrency.to_replace(conn, refused)).items():
+        async with conn.transaction():
+            await cancel(conn, holder, f"replaced by run {newcomer}", now=now)
+    return await concurrency.turn_away(conn, refused, now=now)
+
+
+def _refused(row: Row) -> Refused:
+    return Refused(row["run_id"], row["concurrency_key"], row["concurrency_limit"], row["on_conflict"])
 
 
 async def next_due(conn: Connection, *, now: datetime | None = None) -> timedelta | None:
@@ -85,17 +115,19 @@ async def renew(
     # Every batch locks its rows in the order of their ids, so that two cannot block each other.
     held = sorted(held)
     values = {"run_ids": [r for r, _ in held], "fences": [f for _, f in held], "lease": duration, "now": now}
-    rows = await _moving(conn, "renew_leases", values)
+    rows = await moving(conn, "renew_leases", values)
     return {row["run_id"]: Renewal(row["renewed"], row["cancel_reason"]) for row in rows}
 
 
 async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) -> set[UUID]:
     """End runs with their steps; the answer holds those whose fence was good.
 
-    Rows are JSON objects with the members that the query names; times in ISO 8601.
+    Rows are JSON objects with the members that the query names; times in ISO 8601. A transaction is needed only
+    if one of them has a concurrency key.
     """
-    values = {"runs": _json(runs), "steps": json.dumps(steps)}
-    return {row["run_id"] for row in await _moving(conn, "settle_runs", values)}
+    rows = await moving(conn, "settle_runs", {"runs": _json(runs), "steps": json.dumps(steps)})
+    await concurrency.free(conn, rows)
+    return {row["run_id"] for row in rows}
 
 
 async def retry(
@@ -114,17 +146,18 @@ async def release(conn: Connection, runs: Sequence[Row], *, now: datetime | None
 
 async def _put_back(conn: Connection, name: str, values: Row) -> set[UUID]:
     """Run a statement that ends a run instead where its cancellation was promised; those whose fence was good."""
-    rows = await _moving(conn, name, values)
-    canceled = [row["run_id"] for row in rows if row["canceled"]]
+    rows = await moving(conn, name, values)
+    canceled = [row for row in rows if row["canceled"]]
     if canceled:
-        await archive_checkpoints(conn, canceled)
+        await archive_checkpoints(conn, [row["run_id"] for row in canceled])
+        await concurrency.free(conn, canceled, now=values["now"])
     return {row["run_id"] for row in rows}
 
 
 async def checkpoint(conn: Connection, run_id: UUID, fence: int, step: str, item: int, record: Row) -> bool:
     """Keep one finished step; False when the lease is lost."""
     values = {"run_id": run_id, "fence": fence, "step": step, "item": item, "record": Jsonb(record)}
-    return bool(await _moving(conn, "write_checkpoint", values))
+    return bool(await moving(conn, "write_checkpoint", values))
 
 
 async def decide(
@@ -136,7 +169,8 @@ async def decide(
     `false`, `still_true`, or `superseded` by a later probe or a change of the task.
     """
     values = {"run_id": run_id, "fence": fence, "step": step, "record": Jsonb(record), "met": met}
-    rows = await _moving(conn, "decide_condition", values)
+    rows = await moving(conn, "decide_condition", values)
+    await concurrency.free(conn, rows)
     return rows[0]["decision"] if rows else None
 
 
@@ -160,34 +194,41 @@ async def archive_checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> int:
 
 async def reap(conn: Connection, *, limit: int = 500, now: datetime | None = None) -> list[Row]:
     """Take expired leases back; rows: run_id, final, worker, attempt, task_id, trigger."""
-    return await _moving(conn, "reap_leases", {"limit": limit, "grace": CRASHES_FORGIVEN, "now": now})
+    rows = await moving(conn, "reap_leases", {"limit": limit, "grace": CRASHES_FORGIVEN, "now": now})
+    await concurrency.free(conn, (row for row in rows if row["final"]), now=now)
+    return rows
 
 
 async def expire(conn: Connection, *, limit: int = EXPIRED_AT_ONCE, now: datetime | None = None) -> list[Row]:
     """Turn rows that nobody started in time into missed occurrences."""
-    return await _moving(conn, "expire_due_work", {"limit": limit, "now": now})
+    rows = await moving(conn, "expire_due_work", {"limit": limit, "now": now})
+    await concurrency.free(conn, rows, now=now)
+    return rows
 
 
 async def withdraw(conn: Connection, task_id: UUID, *, now: datetime | None = None) -> int:
     """Take back a task's unstarted future rows and their occurrences; how many there were."""
-    return len(await _moving(conn, "withdraw_due_work", {"task_id": task_id, "now": now}))
+    rows = await moving(conn, "withdraw_due_work", {"task_id": task_id, "now": now})
+    await concurrency.free(conn, rows, now=now)
+    return len(rows)
 
 
 async def cancel(conn: Connection, run_id: UUID, reason: str, *, now: datetime | None = None) -> str | None:
     """'canceled' when the run ended here, 'canceling' when its worker was told, None when it is not live."""
-    found = await _moving(conn, "cancel_run", {"run_id": run_id, "reason": reason, "now": now})
+    found = await moving(conn, "cancel_run", {"run_id": run_id, "reason": reason, "now": now})
     if not found:
         return None
     if found[0]["leased"]:
         await db.fetch(conn, "notify_cancel", {"run_id": run_id})
         return "canceling"
     await archive_checkpoints(conn, [run_id])
+    await concurrency.free(conn, found, now=now)
     return "canceled"
 
 
 async def promote(conn: Connection, *, limit: int = 1000, now: datetime | None = None) -> int:
     """Bring far-future rows that are due soon into the writing slot."""
-    return len(await _moving(conn, "promote_due_work", {"limit": limit, "now": now}))
+    return len(await moving(conn, "promote_due_work", {"limit": limit, "now": now}))
 
 
 async def rotate(conn: Connection, older_than: timedelta) -> int | None:
@@ -203,22 +244,7 @@ async def truncate_drained(conn: Connection) -> list[int]:
 
 async def move_stragglers(conn: Connection, older_than: timedelta, *, limit: int = 1000) -> int:
     """Move what keeps a draining slot from being empty."""
-    return len(await _moving(conn, "move_stragglers", {"older_than": older_than, "limit": limit}))
-
-
-async def _moving(conn: Connection, name: str, values: Row) -> list[Row]:
-    """Run one fenced statement, again when its row was moved to another slot under it, or it met a deadlock."""
-    nested = conn.info.transaction_status is pq.TransactionStatus.INTRANS
-    for left in reversed(range(_MOVES)):
-        try:
-            if not nested:
-                return await db.fetch(conn, name, values)
-            async with conn.transaction():  # a savepoint: without it the caller's transaction would be lost
-                return await db.fetch(conn, name, values)
-        except (SerializationFailure, DeadlockDetected):
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+    return len(await moving(conn, "move_stragglers", {"older_than": older_than, "limit": limit}))
 
 
 def _json(runs: Sequence[Row]) -> str:

@@ -147,6 +147,7 @@ due_work = Table(
     _may("concurrency_key", Text),
     _may("concurrency_limit", Integer),
     _may("on_conflict", Text),
+    _may("key_slot", Integer),
     _filled("waiting", Boolean),
     _filled("created_at", INSTANT),
 )

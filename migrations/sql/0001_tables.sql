@@ -136,37 +136,47 @@ CREATE TABLE duework.due_work (
   state          jsonb,
   parent_run_id  uuid,
   created_by     uuid,
-  concurrency_key   text,
+  concurrency_key   text CHECK (length(concurrency_key) BETWEEN 1 AND 600),
   concurrency_limit integer CHECK (concurrency_limit >= 1),
   on_conflict    text CHECK (on_conflict IN ('skip', 'queue', 'cancel_running')),
+  key_slot       integer CHECK (key_slot >= 0 AND key_slot < concurrency_limit),
   waiting        boolean NOT NULL DEFAULT false,
   created_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (id, slot),
   CHECK ((locked_until IS NULL) = (locked_by IS NULL)),
   CHECK ((concurrency_key IS NULL) = (concurrency_limit IS NULL)),
   CHECK ((concurrency_key IS NULL) = (on_conflict IS NULL)),
+  CHECK (concurrency_key IS NOT NULL OR key_slot IS NULL),
   -- A row whose key is taken waits out of the way of leases, and holds nothing.
-  CHECK (NOT waiting OR (slot = -1 AND concurrency_key IS NOT NULL AND locked_until IS NULL))
+  CHECK (NOT waiting OR (slot = -1 AND concurrency_key IS NOT NULL AND key_slot IS NULL AND locked_until IS NULL))
 ) PARTITION BY LIST (slot);
 -- fillfactor leaves room on the page, so that taking a lease is a HOT update (no index column changes).
 CREATE TABLE duework.due_work_0 PARTITION OF duework.due_work FOR VALUES IN (0) WITH (fillfactor = 60);
 CREATE TABLE duework.due_work_1 PARTITION OF duework.due_work FOR VALUES IN (1) WITH (fillfactor = 60);
 CREATE TABLE duework.due_work_2 PARTITION OF duework.due_work FOR VALUES IN (2) WITH (fillfactor = 60);
 CREATE TABLE duework.due_work_later PARTITION OF duework.due_work FOR VALUES IN (-1);
-CREATE INDEX due_work_lease ON duework.due_work (priority, run_at);
-
--- Who is next under a key, in the order of leases; and rows that wait too long, for the reaper.
+CREATE INDEX due_work_lease ON duework.due_work (priority, run_at) WHERE NOT waiting;
+-- Who is next under a key, in the order of leases: of those that wait, and of those that ask. No column of these
+-- changes with a lease, and a row without a key is in none. And rows that wait too long, for the reaper.
 CREATE INDEX due_work_waiting ON duework.due_work (concurrency_key, priority, run_at) WHERE waiting;
+CREATE INDEX due_work_asking ON duework.due_work (concurrency_key, priority, run_at)
+  WHERE concurrency_key IS NOT NULL AND NOT waiting;
+CREATE INDEX due_work_waiting_end ON duework.due_work (expires_at) WHERE waiting;
 
--- One row per run that is under way (from its first lease to its end) under a concurrency key. The primary key
--- is the limit: a run needs a free number below it, so no count is ever taken.
+-- Work that repeats the past, by the instant it repeats: what a backfill leaves out, and what ends with it.
+CREATE INDEX due_work_repeat ON duework.due_work (task_id, scheduled_for) WHERE trigger IN ('backfill', 'retry');
+
+-- One row per run that holds a number under a concurrency key: from its admission to its end, between attempts and
+-- while it is parked too. The primary key is the limit: a run needs a number below it, so no count is ever taken
+-- (docs/adr/0007). due_work.key_slot says the same from the other side. A number that passes from one run to the
+-- next is updated in place, without a new index entry.
 CREATE TABLE duework.concurrency_slot (
-  key    text NOT NULL,
-  slot   integer NOT NULL CHECK (slot >= 0),
-  run_id uuid NOT NULL UNIQUE,
+  key      text NOT NULL,
+  slot     integer NOT NULL CHECK (slot >= 0),
+  run_id   uuid NOT NULL,
   taken_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (key, slot)
-);
+) WITH (fillfactor = 50);
 
 -- The runs that the dedupe keys of each task have let in, by the instant each was for. One counts while it is queued or
 -- begun; a run that was withdrawn, missed or canceled before it began stands for no other (list_dedupe_holds.sql).

@@ -17,7 +17,7 @@ CREATE VIEW duework.runs_live (
   finished_at, duration_ms, params, output, error, worker, parent_run_id) AS
 SELECT d.id, d.task_id, t.name, d.task_version, d.trigger,
        CASE WHEN d.locked_until IS NOT NULL THEN 'running'
-            WHEN d.state IS NOT NULL THEN 'waiting'
+            WHEN d.state IS NOT NULL OR d.waiting THEN 'waiting'
             WHEN d.run_at > now() THEN 'scheduled'
             ELSE 'queued' END,
        NULL::boolean, d.attempt, d.scheduled_for, NULL::timestamptz, NULL::timestamptz, NULL::double precision,
@@ -164,7 +164,7 @@ COMMENT ON COLUMN duework.upcoming.priority IS '1 first .. 9 last';
 
 CREATE VIEW duework.queue AS
 SELECT d.id AS run_id, d.task_id, t.name AS task, d.trigger, d.priority, d.run_at, d.expires_at,
-       d.attempt, d.locked_by, d.locked_until, d.fence, d.slot
+       d.attempt, d.locked_by, d.locked_until, d.fence, d.slot, d.concurrency_key, d.key_slot, d.waiting
 FROM duework.due_work d LEFT JOIN duework.task t ON t.id = d.task_id;
 COMMENT ON VIEW duework.queue IS 'Every row of work that is not settled';
 COMMENT ON COLUMN duework.queue.run_id IS 'The run';
@@ -178,7 +178,10 @@ COMMENT ON COLUMN duework.queue.attempt IS 'Leases taken so far';
 COMMENT ON COLUMN duework.queue.locked_by IS 'The worker that holds it';
 COMMENT ON COLUMN duework.queue.locked_until IS 'When the lease ends unless it is renewed';
 COMMENT ON COLUMN duework.queue.fence IS 'The last lease''s fence number';
-COMMENT ON COLUMN duework.queue.slot IS 'The partition it lies in; -1 is the far future';
+COMMENT ON COLUMN duework.queue.slot IS 'The partition it lies in; -1 is the far future, and where rows wait for their key';
+COMMENT ON COLUMN duework.queue.concurrency_key IS 'What it shares a limit under: key:<its text> or task:<name>; null without a limit';
+COMMENT ON COLUMN duework.queue.key_slot IS 'The number it holds under that key, from 0 to the limit less one; null until it is admitted';
+COMMENT ON COLUMN duework.queue.waiting IS 'It is due and waits until a number is passed on to it';
 
 CREATE VIEW duework.workers AS
 SELECT w.id, w.host, w.pid, w.version, w.slots, w.busy, w.labels, w.draining, w.started_at, w.last_seen,

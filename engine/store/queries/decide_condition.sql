@@ -8,7 +8,8 @@
 -- Locks: the due_work row, then the task row; ledger rows without a run are written under the task's lock alone.
 -- Fence: (id, fence), and only while it is leased.
 WITH held AS MATERIALIZED (
-  SELECT w.id, w.slot, w.task_id, w.task_version, w.scheduled_for, w.attempt, w.fence, w.cancel_reason
+  SELECT w.id, w.slot, w.task_id, w.task_version, w.scheduled_for, w.attempt, w.fence, w.cancel_reason,
+         w.concurrency_key, w.key_slot
   FROM duework.due_work w
   WHERE w.id = %(run_id)s AND w.fence = %(fence)s AND w.locked_until IS NOT NULL AND w.trigger = 'condition'
   FOR UPDATE
@@ -35,6 +36,7 @@ WITH held AS MATERIALIZED (
   FROM asked a WHERE a.decision IN ('false', 'still_true', 'superseded')
 ), gone AS (
   DELETE FROM duework.due_work w USING quiet q WHERE w.id = q.id AND w.slot = q.slot
+  RETURNING w.id, w.key_slot
 ), grown AS (
   UPDATE duework.occurrence o SET last_for = q.scheduled_for, count = o.count + 1
   FROM quiet q
@@ -59,4 +61,6 @@ WITH held AS MATERIALIZED (
   FROM quiet q
   WHERE o.task_id = q.task_id AND o.scheduled_for = q.scheduled_for AND NOT EXISTS (SELECT FROM grown)
 )
-SELECT CASE a.decision WHEN 'repeated' THEN 'fired' ELSE a.decision END AS decision FROM asked a
+SELECT CASE a.decision WHEN 'repeated' THEN 'fired' ELSE a.decision END AS decision,
+       a.id AS run_id, a.concurrency_key, g.key_slot
+FROM asked a LEFT JOIN gone g ON g.id = a.id

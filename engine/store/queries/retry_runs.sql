@@ -8,7 +8,7 @@ WITH input AS (
     AS i(id uuid, fence bigint, status text, started_at timestamptz, finished_at timestamptz,
          error jsonb, delay double precision)
 ), held AS (
-  SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence, w.cancel_reason
+  SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence, w.cancel_reason, w.concurrency_key, w.key_slot
   FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
   FOR UPDATE OF w
 ), back AS (
@@ -48,4 +48,5 @@ WITH input AS (
          verdict jsonb)
   JOIN held h ON h.id = s.run_id
 )
-SELECT e.id AS run_id, h.cancel_reason IS NOT NULL AS canceled FROM ended e JOIN held h USING (id)
+SELECT e.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot
+FROM ended e JOIN held h USING (id)

@@ -14,7 +14,7 @@ WITH input AS (
   USING input i
   WHERE w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
   RETURNING w.id, w.attempt, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event,
-            w.locked_by, w.fence, w.parent_run_id
+            w.locked_by, w.fence, w.parent_run_id, w.concurrency_key, w.key_slot
 ), runs AS (
   INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,
     status, final, started_at, finished_at, error, output, worker, fence, parent_run_id)
@@ -32,4 +32,4 @@ WITH input AS (
          verdict jsonb)
   JOIN gone g ON g.id = s.run_id
 )
-SELECT id AS run_id FROM gone
+SELECT id AS run_id, concurrency_key, key_slot FROM gone
