@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import MAXYEAR, date, datetime
+from datetime import MAXYEAR, date, datetime, time
 from functools import partial
 from typing import Literal
 
@@ -22,6 +22,7 @@ from engine.schedule.weeks import week_year
 Unit = Literal["day", "week", "month", "year", "week year"]
 
 _LAST_DAY = date(MAXYEAR - 1, 12, 31)  # periods that begin later are not looked at: the calendar ends
+_FEW = 288  # times of day that are kept as a list: one every five minutes
 _NEAR = 32  # periods looked at first; the answer is mostly among them
 
 
@@ -30,7 +31,7 @@ class Periods:
     """Every `interval`-th `unit` from number `first` to `last`; weeks begin on `wkst`, 0 for Monday.
 
     `picks` holds for each shape which of its slots BYSETPOS picks; None: all of them. Shapes without a slot
-    are 0 in the table.
+    are 0 in the table. `clock` is `times`, listed where they are few.
     """
 
     unit: Unit
@@ -40,17 +41,22 @@ class Periods:
     interval: int
     shapes: Shapes
     times: DayTimes
+    clock: Sequence[time]
     picks: tuple[Sequence[int], ...] | None
 
     def walls(self, seek: datetime) -> Iterator[datetime]:
         """The wall times from the naive `seek` on, which lies in the first period or later; ascending."""
         number = number_of(self.unit, self.wkst, seek)
-        unit = self._next(number + (self.first - number) % self.interval)
+        unit: int | None = number + (self.first - number) % self.interval
+        table, cycle = self.shapes.table, len(self.shapes.table)
         while unit is not None:
-            begin, shape = self._at(unit)
-            skipped = self._before(begin, shape, seek) if unit == number else 0
-            yield from self._listed(begin, shape, skipped)
-            unit = self._next(unit + self.interval)
+            if (shape := table[unit % cycle]) and unit <= self.last:
+                begin = _begin(self.unit, self.wkst, unit)
+                skipped = self._before(begin, shape, seek) if unit == number else 0
+                yield from self._listed(begin, shape, skipped)
+                unit += self.interval
+            else:
+                unit = self._next(unit)
 
     def nth(self, count: int, since: datetime) -> datetime | None:
         """The `count`-th wall time, from 1, at or after `since` in the first period; None if the calendar
@@ -69,8 +75,6 @@ class Periods:
 
     def _next(self, unit: int) -> int | None:
         """The first period from `unit`, one of ours, on that has a slot."""
-        if self.shapes.table[unit % len(self.shapes.table)] and unit <= self.last:
-            return unit
         for begin, chunk in self._chunks(unit):
             empty = len(chunk) - len(chunk.lstrip(b"\0"))
             if empty < len(chunk):
@@ -112,11 +116,19 @@ class Periods:
         return slot if self.picks is None else bisect_left(self.picks[shape], slot)
 
     def _listed(self, begin: int, shape: int, skipped: int) -> Iterator[datetime]:
-        days, size = days_of(self.shapes.masks[shape]), len(self.times)
-        slots = range(len(days) * size) if self.picks is None else self.picks[shape]
-        for slot in slots[skipped:]:
-            day, place = divmod(slot, size)
-            yield datetime.combine(date.fromordinal(begin + days[day]), self.times[place])
+        days, size, clock = days_of(self.shapes.masks[shape]), len(self.clock), self.clock
+        if self.picks is not None:
+            places = (divmod(slot, size) for slot in self.picks[shape][skipped:])
+            yield from (
+                datetime.combine(date.fromordinal(begin + days[day]), clock[at]) for day, at in places
+            )
+            return
+        whole, first = divmod(skipped, size)
+        for offset in days[whole:]:
+            day = date.fromordinal(begin + offset)
+            for at in range(first, size):
+                yield datetime.combine(day, clock[at])
+            first = 0
 
 
 def periods(
@@ -135,7 +147,8 @@ def periods(
         picks = tuple(_picked(bysetpos, mask.bit_count() * len(times)) for mask in shapes.masks)
         shapes = shapes.where(picks.__getitem__)
     first, last = (number_of(unit, wkst, day) for day in (start, _LAST_DAY))
-    return Periods(unit, wkst, first, last, interval, shapes, times, picks)
+    clock = tuple(times) if len(times) <= _FEW else times
+    return Periods(unit, wkst, first, last, interval, shapes, times, clock, picks)
 
 
 def number_of(unit: Unit, wkst: int, day: date) -> int:

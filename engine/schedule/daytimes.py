@@ -33,7 +33,7 @@ class DayTimes(Sequence[time]):
         """The time at `place`, or several of them."""
         if isinstance(place, slice):
             return tuple(self[number] for number in range(*place.indices(len(self))))
-        minute, second = divmod(range(len(self))[place], len(self.seconds))
+        minute, second = divmod(place, len(self.seconds))
         hour, minute = divmod(minute, len(self.minutes))
         return time(self.hours[hour], self.minutes[minute], self.seconds[second])
 
