@@ -28,6 +28,8 @@ def task(row: Row) -> dict[str, Any]:
         "schedule_expr": row["schedule_expr"],
         "timezone": row["timezone"],
         "next_run": row["next_run"],
+        "condition_met": row["condition_met"],
+        "condition_at": row["condition_at"],
         "payload": row["payload"],
         "priority": row["priority"],
         "max_retries": row["max_retries"],

@@ -219,6 +219,8 @@ _TASK: Schema = {
     "labels": {"type": "object"}, "status": {"enum": ["active", "paused", "canceled"]},
     "state": {"enum": ["active", "paused", "canceled"]}, "status_reason": _may("string"), "schedule": _TEXT,
     "schedule_kind": _TEXT, "schedule_expr": _TEXT, "timezone": _TEXT, "next_run": _MAY_TIME,
+    "condition_met": _may("boolean") | {"description": "What a condition's last probe came to; null before the first."},
+    "condition_at": _MAY_TIME | {"description": "The instant of that probe."},
     "payload": {"type": "object"}, "priority": {"type": "integer"}, "max_retries": _COUNT,
     "backoff_strategy": _TEXT, "dedupe_key": _may("string"), "dedupe_window_seconds": _may("number"),
     "concurrency_key": _may("string"), "version": {"type": "integer"}, "set": _may("string"),

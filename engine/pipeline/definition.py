@@ -29,7 +29,7 @@ class ScheduleSpec:
     for an event its topic pattern; for a condition the interval between probes; for manual "". start: the
     rule's anchor as written, naive text being local time. options, each only if given: gap, fold, exdates,
     rdates, end, jitter (a duration), catchup {policy, window, max}; for an event filter (an expression); for
-    a condition probe {uses, with, timeout} and when (an expression).
+    a condition probe {uses, with, timeout, retry} and when (an expression).
     """
 
     kind: str

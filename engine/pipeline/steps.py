@@ -53,14 +53,18 @@ def read_retry(reading: Reading, pointer: str, value: Mapping[str, Any] | None) 
 
 def read_probe(reading: Reading) -> Probe | None:
     """The probe of a condition schedule; None for other kinds. What is at fault in it is reported."""
-    pointer = "/schedule/condition"
-    written = at_pointer(reading.v1, pointer)
+    written = at_pointer(reading.v1, "/schedule/condition")
     if written is None:
         return None
-    arguments = reading.template(f"{pointer}/probe/with", written["probe"].get("with", {}), EDGE)
-    timeout = reading.duration(f"{pointer}/probe/timeout")
-    when = reading.attempt(f"{pointer}/when", compile_condition, written["when"])
-    step = Step(PROBE, written["probe"]["uses"], arguments or compile_template({}), timeout=timeout)
+    pointer, probe = "/schedule/condition/probe", written["probe"]
+    step = Step(
+        id=PROBE,
+        uses=probe["uses"],
+        arguments=reading.template(f"{pointer}/with", probe.get("with", {}), EDGE) or compile_template({}),
+        timeout=reading.duration(f"{pointer}/timeout"),
+        retry=read_retry(reading, f"{pointer}/retry", probe.get("retry")),
+    )
+    when = reading.attempt("/schedule/condition/when", compile_condition, written["when"])
     return Probe(step, when or compile_expression("`false`"))
 
 

@@ -19,12 +19,13 @@ def condition(when: str = "rows[0].n > 0", probe: Mapping[str, Any] | None = Non
 def test_the_probe_is_a_step_of_its_own() -> None:
     """Its input is a template that knows the run, its timeout a duration, and `when` sees its output alone."""
     given = {"params": ["${params.least}", "${now}", "${secrets.TOKEN}"]}
-    schedule = condition("length(rows) > 1", {"with": given, "timeout": "3s"})
+    schedule = condition("length(rows) > 1", {"with": given, "timeout": "3s", "retry": {"max_attempts": 2}})
     probe = parse_definition(small(schedule=schedule, params={"least": 3})).probe
     assert probe is not None
     assert (probe.step.id, probe.step.uses, probe.step.save_as) == ("probe", "sql.query", None)
     assert probe.step.timeout is not None
     assert probe.step.timeout.total_seconds() == 3
+    assert probe.step.retry.max_attempts == 2
     assert probe.step.arguments.source == given
     assert probe.when.holds({"rows": [1, 2]})
     assert not probe.when.holds({"rows": [1]})
@@ -67,6 +68,7 @@ def test_no_step_takes_the_probes_name(members: dict[str, Any], pointer: str) ->
         (condition(probe={"with": {"n": "${steps.a}"}}), "/schedule/condition/probe/with/n", "unknown_root"),
         (condition(probe={"with": {"n": "${event"}}), "/schedule/condition/probe/with/n", "template_syntax"),
         (condition(probe={"timeout": "soon"}), "/schedule/condition/probe/timeout", "duration"),
+        (condition(probe={"retry": {"delay": "x"}}), "/schedule/condition/probe/retry/delay", "duration"),
         (condition(probe={"uses": "a b"}), "/schedule/condition/probe/uses", "wrong_form"),
         (condition() | {"catchup": {"policy": "all"}}, "/schedule/catchup/policy", "not_allowed"),
     ],
