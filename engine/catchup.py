@@ -23,6 +23,8 @@ COUNTED = 10_000
 """Missed instants that are walked and counted; a longer range is written without a count."""
 REACH = timedelta(minutes=1)
 """How far back the search for late instants looks at first."""
+FARTHEST = timedelta(hours=26)
+"""How far a change of zone rules can move an instant: from the westernmost offset to the easternmost."""
 SPARE = 100
 """How many more late instants than are wanted that search may come upon before it narrows."""
 
@@ -133,6 +135,29 @@ def plan(
     known = _known(instants, following, ahead, catchup)
     runs = tuple((one, catchup.expiry(one, end)) for one, end in zip_longest(instants, known))
     return Plan(runs, ranges, following)
+
+
+def counterpart(schedule: Schedule, instant: datetime) -> datetime | None:
+    """What this schedule names instead of an instant that other zone rules named: the nearest, or the same."""
+    return _nearest(schedule, instant, instant - FARTHEST, instant)
+
+
+def replanned(schedule: Schedule, instant: datetime, since: datetime, now: datetime) -> datetime | None:
+    """The next run of a task whose `instant` was named under other zone rules; up to `since` all is told.
+
+    From now on it is what the schedule names; but if the counterpart of `instant` lies before, that is late and
+    not lost.
+    """
+    return _nearest(schedule, instant, since + TICK, max(since + TICK, min(instant, now + TICK)))
+
+
+def _nearest(schedule: Schedule, instant: datetime, oldest: datetime, edge: datetime) -> datetime | None:
+    """Of the last in [oldest, edge) and the first from `edge` on, the one that is nearer to `instant`."""
+    earlier = _newest(schedule, max(oldest, instant - FARTHEST), edge, 1)
+    later = next(schedule.walk(edge - TICK), None)
+    if earlier and (later is None or abs(instant - earlier[0]) < abs(later - instant)):
+        return earlier[0]
+    return later
 
 
 def span(

@@ -30,6 +30,7 @@ EVENTS: tuple[str, ...] = (
     "run.settled",
     "scheduler.started",
     "scheduler.stopped",
+    "schedules.replanned",
     "service.failed",
     "service.started",
     "service.stopped",

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -18,9 +19,12 @@ from engine.service import attempted, stop_signals
 from engine.settings import Settings
 from engine.store import workers
 from engine.store.workers import Process
-from scheduler import reaper, retention, rotation
+from scheduler import reaper, retention, rotation, zones
 from scheduler.tick import tick
 
+Round = tuple[str, Callable[[], Awaitable[object]], timedelta]
+"""A name, what is done, and how often."""
+ROTATE_EVERY = timedelta(seconds=5)
 MAINTAIN_EVERY = timedelta(hours=1)
 TICKS_IN_A_ROW = 100
 
@@ -33,28 +37,13 @@ async def serve(settings: Settings) -> None:
     metrics = Metrics()
     async with db.pool(settings, "scheduler", size=4) as pool:
         metronome = AsyncIOScheduler(timezone="UTC")
-        rounds: list[tuple[str, Callable[[], Awaitable[object]], timedelta]] = [
-            ("scheduler.tick", lambda: ticks(settings, pool, metrics, process), settings.tick_interval),
-            ("scheduler.reaper", lambda: reaper.reap(pool, metrics), settings.reap_interval),
-            (
-                "scheduler.rotation",
-                lambda: rotation.rotate(pool, settings.rotation_interval),
-                timedelta(seconds=5),
-            ),
-            ("scheduler.retention", lambda: retention.maintain(pool, settings.retention), MAINTAIN_EVERY),
-        ]
         under_way: set[asyncio.Task[bool]] = set()
-        for name, round_, every in rounds:
+        for name, round_, every in _rounds(settings, pool, metrics, process):
             await attempted(round_, telemetry.logger(name))
-            metronome.add_job(
-                _guarded(name, round_, under_way),
-                "interval",
-                seconds=every.total_seconds(),
-                id=name,
-                max_instances=1,
-                coalesce=True,
-                misfire_grace_time=None,
-            )
+            _add(metronome, _guarded(name, round_, under_way), name, every)
+        # Beside the ticks from the beginning: after an upgrade there may be a million tasks to look at.
+        renewal = _guarded("scheduler.zones", lambda: zones.renew(pool, stop), under_way)
+        _add(metronome, renewal, "scheduler.zones", MAINTAIN_EVERY, next_run_time=datetime.now(UTC))
         metronome.start()
         log.info("scheduler.started", scheduler=process.id, every=settings.tick_interval.total_seconds())
         with stop_signals(stop.set):
@@ -65,6 +54,31 @@ async def serve(settings: Settings) -> None:
         async with db.transaction(pool) as conn:
             await workers.forget_scheduler(conn, process.id)
     log.info("scheduler.stopped", scheduler=process.id)
+
+
+def _rounds(settings: Settings, pool: Pool, metrics: Metrics, process: Process) -> list[Round]:
+    """What is done first of all, and then every so often."""
+    return [
+        ("scheduler.tick", lambda: ticks(settings, pool, metrics, process), settings.tick_interval),
+        ("scheduler.reaper", lambda: reaper.reap(pool, metrics), settings.reap_interval),
+        ("scheduler.rotation", lambda: rotation.rotate(pool, settings.rotation_interval), ROTATE_EVERY),
+        ("scheduler.retention", lambda: retention.maintain(pool, settings.retention), MAINTAIN_EVERY),
+    ]
+
+
+def _add(
+    metronome: AsyncIOScheduler, job: Callable[[], Awaitable[None]], name: str, every: timedelta, **more: Any
+) -> None:
+    metronome.add_job(
+        job,
+        "interval",
+        seconds=every.total_seconds(),
+        id=name,
+        max_instances=1,
+        coalesce=True,
+        misfire_grace_time=None,
+        **more,
+    )
 
 
 async def ticks(

@@ -17,7 +17,7 @@ from engine.db import Connection, Row
 from engine.durations import parse_duration
 from engine.errors import ValidationFailed
 from engine.schedule import jitter_offset, tzdata_version
-from engine.store import ledger
+from engine.store import ledger, replanning
 
 COUNTED_AT_ONCE = 50_000
 """Missed instants that one tick walks to count them; what comes to light beyond that is a range without a count."""
@@ -36,9 +36,11 @@ async def tick(
     conn: Connection, horizon: timedelta, grace: timedelta, batch: int, *, now: datetime | None = None
 ) -> Ticked:
     """Materialise what is due within the horizon; `conn` is in the tick's one transaction."""
-    due = await db.fetch(conn, "lock_due_tasks", {"now": now, "horizon": horizon, "limit": batch})
+    values = {"now": now, "horizon": horizon, "limit": batch, "tzdata_version": tzdata_version()}
+    due = await db.fetch(conn, "lock_due_tasks", values)
     if not due:
         return Ticked(0, 0, False)
+    await _renew(conn, [row for row in due if replanning.is_stale(row)])
     plans = _plans(due, horizon, grace)
     await ledger.write_ranges(conn, [(row["id"], one) for row, plan, _ in plans for one in plan.ranges])
     fresh = await _insert(conn, plans, now)
@@ -48,6 +50,13 @@ async def tick(
         await db.fetch(conn, "notify_work")
     behind = any(plan.next_run and plan.next_run <= row["at"] + horizon for row, plan, _ in plans)
     return Ticked(len(due), fresh, behind or len(due) == batch)
+
+
+async def _renew(conn: Connection, stale: Sequence[Row]) -> None:
+    """Older zone data may have named the instants of these tasks; ours says whether they are due."""
+    moved = await replanning.replan(conn, stale) if stale else {}
+    for row in stale:
+        row["next_run"] = moved.get(row["id"], row["next_run"])
 
 
 def _plans(due: Sequence[Row], horizon: timedelta, grace: timedelta) -> list[tuple[Row, Plan, timedelta]]:
@@ -62,6 +71,8 @@ def _plans(due: Sequence[Row], horizon: timedelta, grace: timedelta) -> list[tup
 
 def _plan(row: Row, horizon: timedelta, grace: timedelta, countable: int) -> tuple[Plan, timedelta]:
     """The plan and its jitter. A stored schedule that cannot be read stops its own task only, loudly."""
+    if row["next_run"] is None:  # zone data changed, and what was left of the schedule is over
+        return Plan((), (), None), timedelta(0)
     try:
         schedule = ledger.schedule_from(row)
         options = Catchup.of(row["schedule_options"], grace)

@@ -260,6 +260,7 @@ scheduler = Table(
     _must("host", Text),
     _must("pid", Integer),
     _must("version", Text),
+    _must("tzdata_version", Text),
     _filled("started_at", INSTANT),
     _filled("last_tick", INSTANT),
 )

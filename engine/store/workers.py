@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from engine import db
 from engine.db import Connection, Row
+from engine.schedule import tzdata_version
 from engine.store.tables import due_work, scheduler, task, worker
 
 
@@ -49,7 +50,7 @@ async def forget(conn: Connection, process_id: str) -> None:
 
 async def beat_scheduler(conn: Connection, process: Process) -> None:
     """Say that this scheduler ticked."""
-    await db.execute(conn, "beat_scheduler", asdict(process))
+    await db.execute(conn, "beat_scheduler", asdict(process) | {"tzdata_version": tzdata_version()})
 
 
 async def forget_scheduler(conn: Connection, process_id: str) -> None:

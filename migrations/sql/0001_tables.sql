@@ -339,6 +339,7 @@ CREATE TABLE duework.scheduler (
   host       text NOT NULL,
   pid        integer NOT NULL,
   version    text NOT NULL,
+  tzdata_version text NOT NULL,
   started_at timestamptz NOT NULL DEFAULT now(),
   last_tick  timestamptz NOT NULL DEFAULT now()
 );
