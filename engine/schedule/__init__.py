@@ -3,8 +3,8 @@
     text ── parse_schedule ──> Schedule ── next(after, limit) ──> UTC instants
 
 `kinds` compiles each kind of schedule into sources of instants; `rule`, `content` and `cron` read the texts,
-`rruler` and `elapsed` generate from them, and `dst` alone turns wall time into instants. Nothing here knows
-the present time or does any I/O beyond reading the packaged zone data.
+`rruler` (by the `shapes` of months and years) and `elapsed` generate from them, and `dst` alone turns wall time
+into instants. Nothing here knows the present time or does any I/O beyond reading the packaged zone data.
 """
 
 from engine.schedule.dst import DstPolicy

@@ -47,8 +47,10 @@ class Shapes:
 
     def where(self, wanted: Callable[[int], object]) -> Shapes:
         """The same periods without those whose shape is not wanted."""
-        kept = bytes(shape if shape < len(self.masks) and wanted(shape) else 0 for shape in range(256))
-        return Shapes(self.table.translate(kept), self.masks)
+        kept = bytes(shape if wanted(shape) else 0 for shape in range(len(self.masks)))
+        if kept == bytes(range(len(kept))):
+            return self
+        return Shapes(self.table.translate(kept.ljust(256, b"\0")), self.masks)
 
 
 def marks(numbers: tuple[int, ...], length: int) -> int:
@@ -96,8 +98,8 @@ def months(mask: Callable[[int, int], int], bymonth: tuple[int, ...]) -> Shapes:
 @lru_cache(maxsize=512)
 def year_shapes(parts: DayParts) -> Shapes:
     """The wanted days of every calendar year."""
-    masks = tuple(_year_mask(parts, kind // 4, kind % 4 == 1) for kind in range(28))
-    return Shapes(_year_kinds(), (0, *masks)).where((0, *masks).__getitem__)
+    masks = (0, *_year_masks(parts))
+    return Shapes(_year_kinds(), masks).where(masks.__getitem__)
 
 
 @lru_cache(maxsize=512)
@@ -110,8 +112,7 @@ def week_year_shapes(parts: DayParts, wkst: int) -> Shapes:
 @lru_cache(maxsize=64)
 def day_shapes(parts: DayParts) -> Shapes:
     """Every single day, wanted or not."""
-    masks = [_year_mask(parts, kind // 4, kind % 4 == 1) for kind in range(28)]
-    years = [f"{masks[kind]:0{365 + (kind % 4 == 1)}b}"[::-1] for kind in range(28)]
+    years = [f"{mask:0{365 + (kind % 4 == 1)}b}"[::-1] for kind, mask in enumerate(_year_masks(parts))]
     return Shapes("".join(years[kind - 1] for kind in _year_kinds()).encode().translate(_BITS), (0, 1))
 
 
@@ -139,6 +140,12 @@ def _month_mask(parts: DayParts, begins: int, length: int) -> int:
     if parts.bymonthday:
         mask &= marks(parts.bymonthday, length)
     return mask & weekday_marks(parts.byday, begins, length) if parts.byday else mask
+
+
+def _year_masks(parts: DayParts) -> list[int]:
+    """The masks of the kinds of years; there are 14 of them, as only the year itself matters."""
+    masks = [[_year_mask(parts, begins, leap) for begins in range(7)] for leap in (False, True)]
+    return [masks[kind % 4 == 1][kind // 4] for kind in range(28)]
 
 
 def _year_mask(parts: DayParts, begins: int, leap: bool) -> int:
