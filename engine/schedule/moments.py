@@ -65,6 +65,14 @@ def in_years(moment: date | datetime, pointer: str = "") -> date | datetime:
     return moment
 
 
+def checked_start(start: object) -> datetime:
+    """`start`, if it is a datetime of a year that a schedule may name. Raises ValidationFailed otherwise."""
+    if not isinstance(start, datetime):
+        raise refusal("date", f"start={shown(start)} must be a datetime", "/start")
+    in_years(start, "/start")
+    return start
+
+
 def wall_of(moment: datetime, zone: ZoneInfo) -> datetime:
     """The naive wall time in `zone` of a naive or aware `moment`."""
     return moment if moment.tzinfo is None else local(moment.astimezone(UTC), zone)

@@ -220,3 +220,62 @@ def test_minutes_of_each_hour(zone: str, start: str, expected: str) -> None:
         steps = {later - earlier for earlier, later in pairwise(found)}
         assert steps == {timedelta(minutes=5)}, kind
         assert shown(found[:1], zone) == expected.split(", ")[:1], kind
+
+
+@pytest.mark.parametrize("fold", FOLD_POLICIES)
+@pytest.mark.parametrize(
+    ("until", "last"), [("011500", "31"), ("012959", "31"), ("013000", "01"), ("020000", "01")]
+)
+def test_a_local_until_is_compared_on_the_wall(fold: str, until: str, last: str) -> None:
+    """01:30 is later than an UNTIL of 01:15, although 01:15 comes once more an hour after it."""
+    rule, start = f"FREQ=DAILY;UNTIL=20261101T{until}", datetime(2026, 10, 30, 1, 30)
+    found = occurrences("rrule", rule, "America/New_York", start, None, 9, fold=fold)
+    assert shown(found, "America/New_York")[-1][:2] == last
+
+
+@pytest.mark.parametrize("gap", GAP_POLICIES)
+def test_count_counts_wall_times(gap: str) -> None:
+    """COUNT is used up by wall times: erratum 4271 counts the shifted one, and so does `skip`."""
+    found = occurrences(
+        "rrule", "FREQ=DAILY;COUNT=3", "America/New_York", datetime(2026, 3, 7, 2, 30), None, 9, gap=gap
+    )
+    middle = {"shift": ["08 03:30-0400"], "next_valid": ["08 03:00-0400"], "skip": []}[gap]
+    assert shown(found, "America/New_York") == ["07 02:30-0500", *middle, "09 02:30-0400"]
+
+
+def test_count_with_both_turns() -> None:
+    """Under `both` one wall time of the three fires twice."""
+    start = datetime(2026, 10, 31, 1, 30)
+    found = occurrences("rrule", "FREQ=DAILY;COUNT=3", "America/New_York", start, None, 9, fold="both")
+    assert shown(found, "America/New_York") == [
+        "31 01:30-0400",
+        "01 01:30-0400",
+        "01 01:30-0500",
+        "02 01:30-0500",
+    ]
+
+
+def test_a_start_in_the_gap() -> None:
+    """A DTSTART that no clock shows is read by the policy; the days after keep its wall time."""
+    start, zone = datetime(2026, 3, 8, 2, 30), "America/New_York"
+    firsts = {"shift": "08 03:30-0400", "next_valid": "08 03:00-0400", "skip": "09 02:30-0400"}
+    for gap, first in firsts.items():
+        found = shown(occurrences("rrule", "FREQ=DAILY", zone, start, None, 3, gap=gap), zone)
+        assert found[0] == first
+        assert found[1][3:] == "02:30-0400"
+    assert shown(occurrences("every", "1h", zone, start, None, 2), zone) == ["08 03:30-0400", "08 04:30-0400"]
+
+
+def test_a_start_in_the_fold() -> None:
+    """A naive DTSTART that comes twice is read by the policy; an aware one is the instant that it is."""
+    zone, naive = "America/New_York", datetime(2026, 11, 1, 1, 30)
+    for fold, first in (("first", "01 01:30-0400"), ("second", "01 01:30-0500"), ("both", "01 01:30-0400")):
+        for kind, expr in (("rrule", "FREQ=DAILY"), ("rrule", "FREQ=HOURLY"), ("every", "1h")):
+            assert shown(occurrences(kind, expr, zone, naive, None, 1, fold=fold), zone) == [first], (
+                kind,
+                fold,
+            )
+    later = naive.replace(fold=1, tzinfo=load_zone(zone))
+    assert shown(occurrences("every", "1h", zone, later, None, 2), zone) == ["01 01:30-0500", "01 02:30-0500"]
+    # The day's 01:30 fired at its first turn, before this start.
+    assert shown(occurrences("rrule", "FREQ=DAILY", zone, later, None, 1), zone) == ["02 01:30-0500"]

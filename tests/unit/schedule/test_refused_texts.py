@@ -198,6 +198,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"exdates": [b"2026-05-01"]}, {"exdates": [date(1850, 1, 1)]}, {"rdates": ["0001-01-01"]}, {"rdates": 1.5},
     {"rdates": [["2026-05-01"]]}, {"rdates": [datetime(9999, 1, 1)]}, {"rdates": ["2026-05-01"] * 1001},
     {"end": "soon"}, {"end": 5}, {"end": "2026-02-30"}, {"end": ["2026-05-01"]}, {"end": "2025-12-31"},
+    {"jitter": "soon"}, {"jitter": -5}, {"jitter": "-5s"},
 ]  # fmt: skip
 
 
