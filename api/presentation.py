@@ -90,7 +90,7 @@ def queued(row: Row, task_row: Row) -> dict[str, Any]:
         "status": "queued",
         "success": None,
         "attempt": 0,
-        "scheduled_for": None,
+        "scheduled_for": row["scheduled_for"],
         "started_at": None,
         "finished_at": None,
         "duration_ms": None,

@@ -5,11 +5,39 @@ from __future__ import annotations
 from functools import cache
 
 from api.operations import Operation
-from api.routes import agents, apply, audit, events, health, pages, queue, reflex, runs, schedules, tasks, tools
+from api.routes import (
+    agents,
+    apply,
+    audit,
+    backfill,
+    events,
+    health,
+    pages,
+    queue,
+    reflex,
+    runs,
+    schedules,
+    tasks,
+    tools,
+)
 
 
 @cache
 def operations() -> tuple[Operation, ...]:
     """Every operation of the API, in the order of its reference."""
-    rooms = (tasks, schedules, apply, runs, events, tools, agents, queue, audit, reflex, health, pages)
+    rooms = (
+        tasks,
+        schedules,
+        backfill,
+        apply,
+        runs,
+        events,
+        tools,
+        agents,
+        queue,
+        audit,
+        reflex,
+        health,
+        pages,
+    )
     return tuple(operation for room in rooms for operation in room.OPERATIONS)

@@ -63,6 +63,7 @@ async def retry(call: Call) -> Answer:
         "retry",
         params=ended["params"],
         event=ended["event"],
+        scheduled_for=ended["scheduled_for"],
         parent_run_id=run_id,
         created_by=call.agent.id,
     )
@@ -144,6 +145,11 @@ _FILTERS = (
     Parameter("status", _STATUS, "Only runs in this state."),
     Parameter("success", {"type": "boolean"}, "Only runs that succeeded, or that ended otherwise."),
     Parameter("trigger", _TRIGGER, "Only runs with this cause."),
+    Parameter(
+        "parent_run_id",
+        {"type": "string", "format": "uuid"},
+        "Only runs of this backfill, or that this run caused.",
+    ),
     Parameter("since", INSTANT, "Only runs that started, or are due, from here on."),
     Parameter("until", INSTANT, "Only runs that started, or are due, before this."),
     Parameter("start_time", INSTANT, "The seed's name for `since`."),

@@ -84,7 +84,7 @@ async def run_now(call: Call) -> Answer:
     row = await tasks.get(call.conn, call.path["id"])
     if row["status"] == "canceled":
         raise Conflict(f"task {row['name']!r} is canceled and cannot be run")
-    params = await _params(call, row)
+    params = await admitted_params(call, row)
     request = runs.Request(row["id"], "run_now", params=params, created_by=call.agent.id)
     run = presentation.queued(await runs.enqueue(call.conn, request), row)
     await call.audit("run.requested", f"run:{run['run_id']}", task=row["name"])
@@ -170,7 +170,7 @@ def _until(call: Call, now: datetime) -> datetime:
     return moment(call.body["until"], "/until")
 
 
-async def _params(call: Call, row: Row) -> dict[str, Any] | None:
+async def admitted_params(call: Call, row: Row) -> dict[str, Any] | None:
     """The run's parameters: those given over the definition's, checked, and as the gate lets them through."""
     document = await tasks.definition(call.conn, row["id"], row["version"])
     given = call.body.get("params")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ class Request:
     params: dict[str, Any] | None = None
     event: dict[str, Any] | None = None
     run_at: datetime | None = None
+    scheduled_for: datetime | None = None
     expires_at: datetime | None = None
     priority: int | None = None
     parent_run_id: UUID | None = None
@@ -37,11 +38,32 @@ class Request:
 
 async def enqueue(conn: Connection, request: Request, *, now: datetime | None = None) -> Row:
     """Queue one run and wake the workers at commit; the row has run_id, run_at, priority, params."""
-    values = {
+    row = await db.fetch_one(conn, "insert_due_work", _values(request, now))
+    if row is None:
+        raise NotFound(f"there is no task {request.task_id}")
+    await db.fetch(conn, "notify_work")
+    return row
+
+
+async def enqueue_each(conn: Connection, request: Request, instants: Sequence[datetime]) -> list[Row]:
+    """Queue a run that repeats the past for each of `instants`: rows as of `enqueue`, in their order.
+
+    They may be leased one after the other, in that order.
+    """
+    values = _values(request, None) | {"instants": list(instants)}
+    rows = await db.fetch(conn, "insert_due_work", values)
+    if rows:
+        await db.fetch(conn, "notify_work")
+    return sorted(rows, key=lambda row: row["run_at"])
+
+
+def _values(request: Request, now: datetime | None) -> Row:
+    return {
         "task_id": request.task_id,
         "trigger": request.trigger,
         "params": None if request.params is None else Jsonb(request.params),
         "event": None if request.event is None else Jsonb(request.event),
+        "instants": [request.scheduled_for],
         "run_at": request.run_at,
         "expires_at": request.expires_at,
         "priority": request.priority,
@@ -49,11 +71,6 @@ async def enqueue(conn: Connection, request: Request, *, now: datetime | None = 
         "created_by": request.created_by,
         "now": now,
     }
-    row = await db.fetch_one(conn, "insert_due_work", values)
-    if row is None:
-        raise NotFound(f"there is no task {request.task_id}")
-    await db.fetch(conn, "notify_work")
-    return row
 
 
 async def enqueue_once(conn: Connection, request: Request, key: str) -> UUID:
@@ -100,8 +117,8 @@ async def page(
 ) -> list[Row]:
     """Runs, newest first by run_id (version 7, so by acceptance).
 
-    `filters`: task_id, task, status, success, trigger, since, until (by started_at, or scheduled_for while
-    it has not started).
+    `filters`: task_id, task, status, success, trigger, parent_run_id, since, until (by started_at, or
+    scheduled_for while it has not started).
     """
     newest = [_newest(part, filters, before, offset + limit) for part in runs_parts]
     merged = union_all(*newest).subquery()
@@ -113,7 +130,7 @@ def _newest(part: Table, filters: Mapping[str, Any], before: UUID | None, limit:
     """The newest of one part of `duework.runs`, by its own index."""
     columns = part.c
     statement = select(part).order_by(columns.run_id.desc()).limit(limit)
-    for name in ("task_id", "task", "status", "success", "trigger"):
+    for name in ("task_id", "task", "status", "success", "trigger", "parent_run_id"):
         if filters.get(name) is not None:
             statement = statement.where(columns[name] == filters[name])
     instant = func.coalesce(columns.started_at, columns.finished_at, columns.scheduled_for)

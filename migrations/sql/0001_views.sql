@@ -57,7 +57,7 @@ COMMENT ON COLUMN duework.runs.params IS 'Parameters given for this run, as the 
 COMMENT ON COLUMN duework.runs.output IS 'The pipeline''s output, as the gate passed it';
 COMMENT ON COLUMN duework.runs.error IS '{code, message, step, …} of the last attempt';
 COMMENT ON COLUMN duework.runs.worker IS 'The worker that holds or last held it';
-COMMENT ON COLUMN duework.runs.parent_run_id IS 'The run whose step started this one, or that this one retries';
+COMMENT ON COLUMN duework.runs.parent_run_id IS 'The run whose step started this one, or that this one retries, or the backfill that it belongs to';
 
 DO $$
 -- The three parts mean by each column what the whole means by it.

@@ -17,6 +17,7 @@ from ops.cli.documents import Checked, check
 from ops.cli.exits import Exit
 from ops.cli.output import confirm, say
 from ops.cli.remote import Remote, remote
+from ops.cli.schedules import clock_changes
 from ops.cli.tasks import Yes
 
 
@@ -53,7 +54,11 @@ def apply(
         ]
         if gone:
             confirm(f"Cancel {', '.join(gone)}?", yes)
-    api.show(_send(api, found, set_name, prune, dry_run), "name", "result", "version", "status", "next")
+    results = _send(api, found, set_name, prune, dry_run)
+    for each in results:
+        for words in clock_changes(each) if each["result"] in ("created", "changed") else ():
+            say(f"{each['name']}: {words}")
+    api.show(results, "name", "result", "version", "status", "next")
     if dry_run:
         say("nothing was changed")
 

@@ -52,7 +52,7 @@ def list_runs(
 ) -> None:
     """List runs, the latest first; live ones included."""
     task_id = None if task is None else api.get(path("tasks", task))["id"]
-    api.show(api.pages("/runs", limit, task_id=task_id, status=status, since=_instant(since)), *COLUMNS)
+    api.show(api.pages("/runs", limit, task_id=task_id, status=status, since=instant(since)), *COLUMNS)
 
 
 @remote
@@ -93,12 +93,12 @@ def parameters(pairs: list[str]) -> dict[str, Any]:
     return answer
 
 
-def _instant(since: str | None) -> str | None:
+def instant(given: str | None) -> str | None:
     """A time as it is, a length of time as the instant that long ago."""
     try:
-        return since and (datetime.now(UTC) - parse_duration(since)).isoformat()
+        return given and (datetime.now(UTC) - parse_duration(given)).isoformat()
     except ValidationFailed:
-        return since
+        return given
 
 
 def _finish(api: Remote, run_id: str, wait: str) -> None:

@@ -74,16 +74,6 @@ def cancel(api: Remote, name: Name, reason: Reason = None, yes: Yes = False) -> 
 
 
 @remote
-def upcoming(
-    api: Remote,
-    name: Name,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100, help="How many.")] = 5,
-) -> None:
-    """Show when a task is due next."""
-    api.show([{"next": instant} for instant in api.get(path("tasks", name, "next"), n=count)["next"]])
-
-
-@remote
 def history(api: Remote, name: Name, limit: Limit = 20) -> None:
     """List the runs of a task, the latest first."""
     task = api.get(path("tasks", name))

@@ -44,7 +44,8 @@ TREE: Places = {
         "resume": "tasks:resume",
         "snooze": "tasks:snooze",
         "cancel": "tasks:cancel",
-        "next": "tasks:upcoming",
+        "next": "schedules:upcoming",
+        "backfill": "schedules:backfill",
         "history": "tasks:history",
     },
     "run": {

@@ -1,0 +1,23 @@
+-- End the runs of a task's backfills, or of one of them, that nobody has begun.
+-- Promises: each is in history as canceled, and never runs; a run that was ever leased is left alone. Locks: FOR
+-- UPDATE SKIP LOCKED on the rows removed; a row that a worker is leasing at this moment is skipped and runs.
+-- Fence: only unleased rows that never had one; a lease that comes first wins.
+WITH mine AS MATERIALIZED (
+  SELECT w.id, w.slot
+  FROM duework.due_work w
+  WHERE w.task_id = %(task_id)s AND w.trigger = 'backfill'
+    AND w.parent_run_id = coalesce(%(backfill_id)s::uuid, w.parent_run_id)
+    AND w.locked_until IS NULL AND w.fence IS NULL
+  FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot = m.slot
+  RETURNING w.*
+), runs AS (
+  INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,
+    status, final, finished_at, error, parent_run_id)
+  SELECT g.id, 0, g.task_id, g.task_version, g.trigger, g.scheduled_for, g.params, g.event,
+    'canceled', true, coalesce(%(now)s::timestamptz, now()),
+    jsonb_build_object('code', 'canceled', 'message', %(reason)s::text), g.parent_run_id
+  FROM gone g
+)
+SELECT g.id AS run_id, g.concurrency_key, g.key_slot FROM gone g
