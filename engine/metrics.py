@@ -56,7 +56,11 @@ class Metrics:
         self.queue_oldest = Gauge(
             "duework_queue_oldest_seconds", "Age of the oldest row that could be leased now", registry=r
         )
-        self.tick_age = Gauge("duework_tick_age_seconds", "Time since any scheduler's last tick", registry=r)
+        self.tick_age = Gauge(
+            "duework_tick_age_seconds",
+            "Time since any scheduler's last tick; +Inf without a scheduler",
+            registry=r,
+        )
 
     def exposition(self) -> bytes:
         """The text format that Prometheus scrapes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -58,7 +59,9 @@ async def metrics(request: Request) -> Response:
         nothing = timedelta(0)
         resources.metrics.queue_ready.set(state["ready"])
         resources.metrics.queue_oldest.set((state["oldest"] or nothing).total_seconds())
-        resources.metrics.tick_age.set((state["tick_age"] or nothing).total_seconds())
+        # Where no scheduler is, none has ticked for ever: an alert on an old tick must hear of it.
+        age = state["tick_age"]
+        resources.metrics.tick_age.set(math.inf if age is None else age.total_seconds())
     return Response(resources.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -46,13 +47,14 @@ async def replan(conn: Connection, rows: Sequence[Row]) -> dict[UUID, datetime |
     return moved
 
 
-async def stale(conn: Connection) -> int:
-    """How many active tasks wait for being looked at."""
-    older = func.coalesce(task.c.tzdata_version, "").collate("C") < tzdata_version()
-    counted = select(func.count().label("n")).where(
-        task.c.status == "active", task.c.next_run.is_not(None), older
-    )
-    return int((await db.select(conn, counted))[0]["n"])
+async def apart(conn: Connection) -> tuple[int, int]:
+    """How many active tasks were planned with older zone data than ours, and how many with newer."""
+    planned, ours = func.coalesce(task.c.tzdata_version, "").collate("C"), tzdata_version()
+    older: Any = func.count().filter(planned < ours).label("older")
+    newer: Any = func.count().filter(planned > ours).label("newer")
+    counted = select(older, newer).where(task.c.status == "active", task.c.next_run.is_not(None))
+    row = (await db.select(conn, counted))[0]
+    return row["older"], row["newer"]
 
 
 async def _planned(conn: Connection, rows: Iterable[Row]) -> dict[UUID, list[datetime]]:

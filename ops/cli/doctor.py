@@ -17,8 +17,9 @@ import migrations
 from engine import db
 from engine.errors import DueworkError
 from engine.reflex import DEFAULT_POLICY, judge
+from engine.schedule import tzdata_version
 from engine.settings import EMBEDDED, Settings, load, masked_url
-from engine.store import workers
+from engine.store import replanning, workers
 from engine.tools.registry import load_catalog
 from ops import embedded
 from ops.cli.exits import Exit
@@ -91,6 +92,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("schema", "ok", f"at {head}, the newest")
         for finding in _processes(await workers.queue_state(conn)):
             yield finding
+        yield _zones(*await replanning.apart(conn))
 
 
 def _version(number: int, settings: Settings) -> Finding:
@@ -117,7 +119,7 @@ async def _clock(conn: db.Connection) -> Finding:
 def _processes(state: db.Row) -> Iterator[Finding]:
     age, alive, oldest = state["tick_age"], state["workers"], state["oldest"]
     if age is None:
-        yield Finding("scheduler", "fail", "none has ever ticked", "run `duework scheduler`, or `duework up`")
+        yield Finding("scheduler", "fail", "none is running", "run `duework scheduler`, or `duework up`")
     elif age > LATE:
         text = f"the last tick was {age.total_seconds():.0f} s ago"
         yield Finding("scheduler", "fail", text, "run `duework scheduler`, and look at its log")
@@ -132,6 +134,18 @@ def _processes(state: db.Row) -> Iterator[Finding]:
         yield Finding("queue", "warn", text, "start more workers, or raise --concurrency")
     else:
         yield Finding("queue", "ok", f"{state['ready']} wait")
+
+
+def _zones(older: int, newer: int) -> Finding:
+    """Whether every active task was planned with the zone data that is installed here."""
+    version = tzdata_version()
+    if newer:
+        text = f"{newer} tasks were planned with newer data than {version}"
+        return Finding("zones", "warn", text, "upgrade duework (the package tzdata) on this host")
+    if older:
+        text = f"{older} tasks were planned with older data than {version}"
+        return Finding("zones", "warn", text, "start a scheduler of this version: it plans them anew")
+    return Finding("zones", "ok", f"every task is planned with {version}")
 
 
 def _api(settings: Settings) -> Iterator[Finding]:

@@ -84,13 +84,13 @@ async def test_a_task_of_an_older_release_is_planned_anew(conn: Connection, wron
     await make_task(conn, "asleep", schedule=MORNING, now=T0)
     await tasks.pause(conn, "asleep", T0)
     await older(conn)
-    assert await replanning.stale(conn) == 2, "a paused task is planned when it is resumed"
+    assert await replanning.apart(conn) == (2, 0), "a paused task is planned when it is resumed"
     await conn.execute("UPDATE duework.task SET next_run = %s WHERE name = 'job'", [wrong])
     assert await renew(conn, T0 + SECOND) == 1
     assert (await of(conn))["next_run"] == NINE
     assert (await of(conn, "even"))["next_run"] == T0 + HOUR
     assert {(await of(conn, name))["tzdata_version"] for name in ("job", "even")} == {tzdata_version()}
-    assert await replanning.stale(conn) == 0
+    assert await replanning.apart(conn) == (0, 0)
     assert await renew(conn, T0 + SECOND) == 0
 
 
@@ -149,6 +149,7 @@ async def test_newer_data_is_left_to_who_has_it(conn: Connection) -> None:
         " VALUES ('new', 'h', 1, '9', '2999a', %s)",
         [NINE - HOUR],
     )
+    assert await replanning.apart(conn) == (0, 1)
     assert await renew(conn, NINE - HOUR) == 0
     assert await tick_all(conn, NINE - HOUR) == 0
     assert await one(conn, "SELECT next_run FROM duework.task") == NINE - HOUR

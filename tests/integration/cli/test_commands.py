@@ -236,9 +236,18 @@ def test_doctor_finds_nothing_wrong(duework: Command, system: System) -> None:
     assert code == 0, err
     findings = {each["what"]: each for each in json.loads(out)}
     assert {each["state"] for each in findings.values()} == {"ok"}, out
-    assert {"database", "clock", "schema", "scheduler", "workers", "queue", "api", "tools", "gate"} == set(
-        findings
-    )
+    assert {
+        "database",
+        "clock",
+        "schema",
+        "scheduler",
+        "workers",
+        "queue",
+        "zones",
+        "api",
+        "tools",
+        "gate",
+    } == set(findings)
 
 
 def test_the_schema_is_up_to_date(duework: Command) -> None:
