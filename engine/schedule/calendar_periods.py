@@ -75,11 +75,23 @@ class Periods:
 
     def _next(self, unit: int) -> int | None:
         """The first period from `unit`, one of ours, on that has a slot."""
+        if self.shapes.rare:
+            return self._next_of_few(unit)
         for begin, chunk in self._chunks(unit):
             empty = len(chunk) - len(chunk.lstrip(b"\0"))
             if empty < len(chunk):
                 found = begin + empty * self.interval
                 return found if found <= self.last else None
+        return None
+
+    def _next_of_few(self, unit: int) -> int | None:
+        """The same where wanted periods are so few that each is tried for being one of ours."""
+        cycle = len(self.shapes.table)
+        for begin in range(unit - unit % cycle, self.last + 1, cycle):
+            for place in self.shapes.rare:
+                ahead = begin + place - unit
+                if ahead >= 0 and ahead % self.interval == 0:
+                    return unit + ahead if unit + ahead <= self.last else None
         return None
 
     def _chunks(self, unit: int) -> Iterator[tuple[int, bytes]]:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from itertools import pairwise
+from re import finditer
 
 CYCLE_WEEKS = 20_871
 LEAD = 7
 """Days before 1 January at which the mask of a week year begins: its first week may begin in the old year."""
 
+_RARE = 100  # days in 400 years: 29 February, if on some weekday
 _WEEK = 0b111_1111
 _EVERY_SEVENTH = sum(1 << 7 * week for week in range(53))
 _LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -40,10 +42,12 @@ class DayParts:
 @dataclass(frozen=True, slots=True)
 class Shapes:
     """`table[n % len(table)]` is the shape of the n-th period since the year 1, 0 if no day in it is wanted;
-    `masks[shape]` holds a bit per wanted day, the lowest for the first day of the period."""
+    `masks[shape]` holds a bit per wanted day, the lowest for the first day of the period. `rare` are the places
+    that are not 0, if they are known to be very few."""
 
     table: bytes
     masks: tuple[int, ...]
+    rare: tuple[int, ...] = ()
 
     def where(self, wanted: Callable[[int], object]) -> Shapes:
         """The same periods without those whose shape is not wanted."""
@@ -113,7 +117,9 @@ def week_year_shapes(parts: DayParts, wkst: int) -> Shapes:
 def day_shapes(parts: DayParts) -> Shapes:
     """Every single day, wanted or not."""
     years = [f"{mask:0{365 + (kind % 4 == 1)}b}"[::-1] for kind, mask in enumerate(_year_masks(parts))]
-    return Shapes("".join(years[kind - 1] for kind in _year_kinds()).encode().translate(_BITS), (0, 1))
+    days = "".join(years[kind - 1] for kind in _year_kinds())
+    rare = tuple(found.start() for found in finditer("1", days)) if 0 < days.count("1") <= _RARE else ()
+    return Shapes(days.encode().translate(_BITS), (0, 1), rare)
 
 
 @lru_cache(maxsize=128)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, product
 
@@ -11,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.schedule import parse_schedule, rruler, shapes
-from engine.schedule.daytimes import DayTimes
 from engine.schedule.calendar_periods import Periods
+from engine.schedule.daytimes import DayTimes
 from engine.schedule.rule import parse_rule
 
 START = datetime(2026, 1, 1, 9)
@@ -28,6 +29,7 @@ RARE = [
     "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO", "FREQ=DAILY;INTERVAL=97;BYMONTHDAY=13;BYDAY=FR",
     "FREQ=MONTHLY;INTERVAL=7;BYMONTH=2;BYMONTHDAY=29", "FREQ=YEARLY;BYWEEKNO=53;BYDAY=SU;BYMONTH=1;BYMONTHDAY=3",
     "FREQ=WEEKLY;INTERVAL=52;BYMONTH=12", "FREQ=YEARLY;INTERVAL=25;BYYEARDAY=366", "FREQ=DAILY;INTERVAL=100000",
+    "FREQ=DAILY;INTERVAL=2;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO",
 ]  # fmt: skip
 NEVER = [
     "FREQ=DAILY;INTERVAL=7;BYDAY=TU", "FREQ=DAILY;INTERVAL=2;BYMONTH=2;BYMONTHDAY=30",
@@ -115,6 +117,17 @@ def test_a_large_count_is_not_walked(rule: str, steps: Callable[[], int]) -> Non
     calendar = rruler.prepare(parse_rule(f"{rule};COUNT=100000"), START)
     assert steps() <= 200
     assert calendar.last is None or calendar.last > START
+
+
+@pytest.mark.parametrize("interval", [2, 3, 5, 7, 28, 97, 773])
+def test_very_few_days_are_searched_one_by_one(interval: int) -> None:
+    """Trying each of a few days comes to what looking through the table comes to, nothing included."""
+    rule = parse_rule(f"FREQ=DAILY;INTERVAL={interval};BYMONTH=2;BYMONTHDAY=29;BYDAY=MO,SA")
+    found = rruler.prepare(rule, START).periods
+    assert 20 < len(found.shapes.rare) < 40
+    searched = replace(found, shapes=replace(found.shapes, rare=()))
+    for seek in (START, START + 365 * 900 * DAY):
+        assert list(islice(found.walls(seek), 50)) == list(islice(searched.walls(seek), 50))
 
 
 def test_a_position_is_counted_in_the_whole_first_period() -> None:
