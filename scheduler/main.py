@@ -60,7 +60,7 @@ def _rounds(settings: Settings, pool: Pool, metrics: Metrics, process: Process) 
     """What is done first of all, and then every so often."""
     return [
         ("scheduler.tick", lambda: ticks(settings, pool, metrics, process), settings.tick_interval),
-        ("scheduler.reaper", lambda: reaper.reap(pool, metrics), settings.reap_interval),
+        ("scheduler.reaper", lambda: reaper.reap(pool, metrics, process.id), settings.reap_interval),
         ("scheduler.rotation", lambda: rotation.rotate(pool, settings.rotation_interval), ROTATE_EVERY),
         ("scheduler.retention", lambda: retention.maintain(pool, settings.retention), MAINTAIN_EVERY),
     ]

@@ -6,11 +6,11 @@ from __future__ import annotations
 from engine import db, telemetry
 from engine.db import Pool
 from engine.metrics import Metrics
-from engine.store import concurrency, leases
+from engine.store import concurrency, failures, leases
 
 
-async def reap(pool: Pool, metrics: Metrics) -> None:
-    """One round. Any number of schedulers may reap: locked rows are skipped."""
+async def reap(pool: Pool, metrics: Metrics, actor: str = "scheduler") -> None:
+    """One round. Any number of schedulers may reap: locked rows are skipped. `actor` is the process, for the audit."""
     log = telemetry.logger("scheduler.reaper")
     async with db.transaction(pool) as conn:
         taken = await leases.reap(conn)
@@ -22,6 +22,10 @@ async def reap(pool: Pool, metrics: Metrics) -> None:
         runs = [str(row["run_id"]) for row in taken]
         dead = sum(row["final"] for row in taken)
         log.warning("leases.reaped", count=len(taken), dead=dead, runs=runs[:20])
+    ended = {row["task_id"] for row in taken if row["final"]}
+    if ended:
+        async with db.connection(pool) as conn:
+            await failures.pause_failing(conn, ended, actor)
     count, full = 0, True
     while full:  # expired rows lie before good ones, where each lease would look at them
         async with db.transaction(pool) as conn:

@@ -22,6 +22,7 @@ from engine.tools.registry import load_catalog
 from engine.tools.toolbox import open_toolbox
 from workers.config import WorkerConfig
 from workers.coordinator import Coordinator
+from workers.failures import FailureWatch
 from workers.heartbeat import Heartbeat
 from workers.runner import Runner
 from workers.settler import Settler
@@ -40,12 +41,14 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
         toolbox = await stack.enter_async_context(open_toolbox(settings, pool))
-        settler = Settler(pool)
+        watch = FailureWatch(pool, config.process.id)
+        settler = Settler(pool, watch.note)
         runner = Runner(settings, pool, toolbox, catalog, metrics)
         coordinator = Coordinator(config, pool, runner, settler, metrics)
         ending = Ending()
         heartbeat = Heartbeat(config, pool, coordinator, ending.begun.set)
         services = _services(settings, config, coordinator, settler, heartbeat)
+        services.append(Service("workers.failures", watch.check, timedelta(0)))
         with stop_signals(ending.begin):
             await heartbeat.beat()
             log.info("worker.started", worker=config.process.id, slots=config.concurrency)
@@ -53,6 +56,7 @@ async def serve(settings: Settings) -> None:
             await ending.begun.wait()
             await coordinator.drain()
         await _ended(tasks)
+        await watch.finish()
         await heartbeat.forget()
         log.info("worker.stopped", worker=config.process.id)
 

@@ -257,6 +257,7 @@ class Runner:
             steps=steps,
             delay=delay or timedelta(0),
             checkpointed=bool(held.kept),
+            task_id=lease.task_id,
         )
 
     def _retry_delay(self, lease: Lease, outcome: Outcome, attempt: Attempt | None) -> timedelta | None:

@@ -22,6 +22,7 @@ from engine.db import Connection, Pool, Row
 from engine.errors import OutputInvalid
 from engine.plan import StepRecord
 from engine.store import leases
+from engine.store.failures import UNSUCCESSFUL
 
 FULL = 500
 """Results that one flush takes at most, and that wait before the slots are made to wait too."""
@@ -47,8 +48,9 @@ class Settlement:
     delay: timedelta = timedelta(0)
     state: Mapping[str, Any] | None = None
     checkpointed: bool = False
-
     keyed: bool = False
+    task_id: UUID | None = None
+
 
 Done = Callable[[bool], None]
 """Called once the settlement is written: whether its fence was good."""
@@ -56,10 +58,14 @@ Writer = Callable[[Connection, Sequence[Settlement]], Awaitable[set[UUID]]]
 
 
 class Settler:
-    """Gathers settlements; `run` flushes them until `stop`, and `drain` waits until all are written."""
+    """Gathers settlements; `run` flushes them until `stop`, and `drain` waits until all are written.
 
-    def __init__(self, pool: Pool) -> None:
+    `failed` is told the tasks of runs that have ended without success.
+    """
+
+    def __init__(self, pool: Pool, failed: Callable[[UUID], None] | None = None) -> None:
         self.pool = pool
+        self._failed = failed
         self._waiting: list[tuple[Settlement, Done]] = []
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -134,6 +140,9 @@ class Settler:
             kept = await leases.settle(conn, [_run_row(one) for one in group], _step_rows(group))
             if checkpointed:
                 await leases.forget_checkpoints(conn, [run_id for run_id in checkpointed if run_id in kept])
+        for one in group:
+            if self._failed and one.task_id and one.status in UNSUCCESSFUL and one.run_id in kept:
+                self._failed(one.task_id)
         return kept
 
     async def _retry(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
@@ -181,5 +190,6 @@ def _unstorable(one: Settlement, error: Exception) -> Settlement:
         finished_at=one.finished_at,
         error=reason.as_dict(),
         checkpointed=one.checkpointed,
-    )
         keyed=one.keyed,
+        task_id=one.task_id,
+    )
