@@ -36,7 +36,8 @@ def task(row: Row) -> dict[str, Any]:
         "backoff_strategy": row["backoff_strategy"],
         "dedupe_key": row["dedupe_key"],
         "dedupe_window_seconds": row["dedupe_window"],
-        "concurrency_key": row["concurrency_key"],
+        "pause_after_failures": row["pause_after_failures"],
+        "concurrency_key": (row["concurrency"] or {}).get("key"),
         "version": row["version"],
         "set": row["set_name"],
         "created_by": row["created_by"],
@@ -99,6 +100,7 @@ def queued(row: Row, task_row: Row) -> dict[str, Any]:
         "error": None,
         "worker": None,
         "parent_run_id": None,
+        "deduplicated": row["deduplicated"],
     }
 
 

@@ -223,6 +223,7 @@ _TASK: Schema = {
     "condition_at": _MAY_TIME | {"description": "The instant of that probe."},
     "payload": {"type": "object"}, "priority": {"type": "integer"}, "max_retries": _COUNT,
     "backoff_strategy": _TEXT, "dedupe_key": _may("string"), "dedupe_window_seconds": _may("number"),
+    "pause_after_failures": _may("integer"),
     "concurrency_key": _may("string"), "version": {"type": "integer"}, "set": _may("string"),
     "created_by": _MAY_ID, "created_at": _TIME, "updated_at": _TIME,
 }  # fmt: skip
@@ -243,6 +244,10 @@ _STEP: Schema = {
     "status": _TEXT, "tries": _COUNT, "started_at": _MAY_TIME, "finished_at": _TIME,
     "duration_ms": _may("number"), "input": _ANY, "output": _ANY, "error": _may("object"),
     "verdict": _may("object"),
+}  # fmt: skip
+_TRIGGERED: Schema = {
+    "task_id": _ID, "task": _TEXT, "run_id": _ID,
+    "deduplicated": _FLAG | {"description": "By the task's dedupe key an earlier run stands: that is run_id."},
 }  # fmt: skip
 _PROBLEM: Schema = {
     "type": {"type": "string", "format": "uri-reference"}, "title": _TEXT, "status": {"type": "integer"},
@@ -293,10 +298,12 @@ _ANSWERS: dict[str, Schema] = {
         attempts={"type": "array", "items": _all(_ATTEMPT)},
         steps={"type": "array", "items": _all(_STEP)},
     ),
-    "Accepted": _all(
-        _RUN | {"success": _FLAG | {"description": "Accepted, or once it has ended, whether it succeeded."}},
+    "Accepted": _object(
+        *_RUN, "message", "details",
+        **_RUN | {"success": _FLAG | {"description": "Accepted, or once it has ended, whether it succeeded."}},
         message=_TEXT,
         details={"type": "object"},
+        deduplicated=_FLAG | {"description": "Nothing was queued: by the task's dedupe key this earlier run stands."},
     ),
     "Stats": _object(
         "since", "total_runs", "total", "succeeded", "failed",
@@ -310,7 +317,7 @@ _ANSWERS: dict[str, Schema] = {
     "EventPage": _page("Event"),
     "EventAccepted": _all(
         {"event_id": _ID, "duplicate": _FLAG},
-        triggered_tasks={"type": "array", "items": _all({"task_id": _ID, "task": _TEXT, "run_id": _ID})},
+        triggered_tasks={"type": "array", "items": _all(_TRIGGERED)},
     ),
     "Topic": _all({"topic": _TEXT, "count": _COUNT, "last_at": _TIME}),
     "Topics": _list("Topic"),

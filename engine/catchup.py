@@ -37,13 +37,15 @@ class Catchup:
     """What happens to instants that are past when a scheduler comes to them, or that no worker starts.
 
     `policy` none: they are missed; last: the newest one runs; all: up to `limit` of them run. Nothing older
-    than `window` ever runs. `grace` is how late an instant may be and still count as on time.
+    than `window` ever runs. `grace` is how late an instant may be and still count as on time; `apart` how far
+    apart instants must be for the later to run at all, whatever becomes of the earlier (a dedupe key).
     """
 
     policy: str = "last"
     window: timedelta = DEFAULT_WINDOW
     limit: int = DEFAULT_LIMIT
     grace: timedelta = timedelta(seconds=30)
+    apart: timedelta = timedelta(0)
 
     @classmethod
     def of(cls, options: Mapping[str, Any], grace: timedelta) -> Catchup:
@@ -73,7 +75,8 @@ class Catchup:
             return instant + self.grace
         if replaced is None:
             return instant + self.window
-        return min(instant + self.window, max(replaced, instant + self.grace))
+        least = max(self.grace, min(self.window, self.most * self.apart))
+        return min(instant + self.window, max(replaced, instant + least))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,10 @@ EVENTS: tuple[str, ...] = (
     "occurrences.missed",
     "process.exited",
     "process.started",
+    "run.deduplicated",
     "run.failed",
     "run.settled",
+    "run.unkeyed",
     "scheduler.started",
     "scheduler.stopped",
     "schedules.replanned",
@@ -37,13 +39,14 @@ EVENTS: tuple[str, ...] = (
     "settle.bisected",
     "slot.truncated",
     "slots.rotated",
+    "task.paused",
     "task.unschedulable",
     "tick.done",
+    "waiting.woken",
     "worker.draining",
     "worker.started",
     "worker.stopped",
 )
-    "waiting.woken",
 _UNMASKED = frozenset({"event", "level", "timestamp", "run_id", "task_id", "request_id", "worker", "fence"})
 
 

@@ -10,7 +10,7 @@ from engine.db import Pool
 
 async def maintain(pool: Pool, keep: timedelta) -> None:
     """One round: next months' partitions, months older than `keep`, idempotency keys older than a day,
-    checkpoints that a crash left."""
+    dedupe keys that hold nothing any more, checkpoints that a crash left."""
     async with db.transaction(pool) as conn:
         await db.fetch(conn, "ensure_partitions")
     async with db.transaction(pool) as conn:
@@ -20,4 +20,5 @@ async def maintain(pool: Pool, keep: timedelta) -> None:
         log.info("history.dropped", partitions=row["gone"])
     async with db.transaction(pool) as conn:
         await db.execute(conn, "forget_keys")
+        await db.execute(conn, "forget_dedupe_keys")
         await db.execute(conn, "sweep_checkpoints")

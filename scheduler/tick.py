@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from engine import catchup, db, telemetry
@@ -18,6 +18,8 @@ from engine.durations import parse_duration
 from engine.errors import ValidationFailed
 from engine.schedule import jitter_offset, tzdata_version
 from engine.store import ledger, replanning
+from scheduler import sieve
+from scheduler.sieve import ahead
 
 COUNTED_AT_ONCE = 50_000
 """Missed instants that one tick walks to count them; what comes to light beyond that is a range without a count."""
@@ -43,12 +45,14 @@ async def tick(
     await _renew(conn, [row for row in due if replanning.is_stale(row)])
     plans = _plans(due, horizon, grace)
     await ledger.write_ranges(conn, [(row["id"], one) for row, plan, _ in plans for one in plan.ranges])
-    fresh = await _insert(conn, plans, now)
+    sifted = await sieve.sift(conn, plans)
+    fresh = await _insert(conn, sifted.plans, now)
+    await sieve.close(conn, sifted)
     coming = [{"task_id": str(row["id"]), "next_run": _text(plan.next_run)} for row, plan, _ in plans]
     await db.execute(conn, "advance_tasks", {"rows": json.dumps(coming), "tzdata_version": tzdata_version()})
     if fresh:
         await db.fetch(conn, "notify_work")
-    behind = any(plan.next_run and plan.next_run <= row["at"] + horizon for row, plan, _ in plans)
+    behind = any(plan.next_run and plan.next_run <= row["at"] + ahead(row, horizon) for row, plan, _ in plans)
     return Ticked(len(due), fresh, behind or len(due) == batch)
 
 
@@ -63,7 +67,7 @@ def _plans(due: Sequence[Row], horizon: timedelta, grace: timedelta) -> list[tup
     """Each task with its plan and its jitter. What is walked to count missed instants is bounded for them all."""
     countable, plans = COUNTED_AT_ONCE, []
     for row in due:
-        plan, jitter = _plan(row, horizon, grace, min(countable, catchup.COUNTED))
+        plan, jitter = _plan(row, ahead(row, horizon), grace, min(countable, catchup.COUNTED))
         countable -= sum(min(one.count or catchup.COUNTED, countable) for one in plan.ranges)
         plans.append((row, plan, jitter))
     return plans
@@ -78,6 +82,8 @@ def _plan(row: Row, horizon: timedelta, grace: timedelta, countable: int) -> tup
         options = Catchup.of(row["schedule_options"], grace)
         if schedule.kind == "condition":
             options = options.of_probes(parse_duration(schedule.expr))
+        if row["dedupe_key"]:
+            options = replace(options, apart=row["dedupe_window"] or options.window)
         jitter = parse_duration(row["schedule_options"].get("jitter", 0))
         return catchup.plan(schedule, options, row["next_run"], row["at"], horizon, countable), jitter
     except (ValidationFailed, ArithmeticError, TypeError, ValueError) as error:

@@ -80,15 +80,18 @@ async def delete(call: Call) -> Answer:
 
 
 async def run_now(call: Call) -> Answer:
-    """Queue a run; a paused task may be run, too."""
+    """Queue a run, or name the one that stands for it by the dedupe key; a paused task may be run, too."""
     row = await tasks.get(call.conn, call.path["id"])
     if row["status"] == "canceled":
         raise Conflict(f"task {row['name']!r} is canceled and cannot be run")
     params = await admitted_params(call, row)
     request = runs.Request(row["id"], "run_now", params=params, created_by=call.agent.id)
-    run = presentation.queued(await runs.enqueue(call.conn, request), row)
+    run = await runs.enqueue(call.conn, request)
+    if run["deduplicated"]:
+        await call.audit("run.deduplicated", f"run:{run['run_id']}", task=row["name"])
+        return _asked(call, _standing(call, run), f"run {run['run_id']} stands for this one: nothing is queued")
     await call.audit("run.requested", f"run:{run['run_id']}", task=row["name"])
-    return _asked(call, run)
+    return _asked(call, presentation.queued(run, row), "the run is queued")
 
 
 async def pause(call: Call) -> Answer:
@@ -190,14 +193,14 @@ async def admitted_params(call: Call, row: Row) -> dict[str, Any] | None:
     return checked
 
 
-def _asked(call: Call, run: dict[str, Any]) -> Answer:
-    """The queued run, as the seeds' clients and as ours read it; or the finished one, if that was preferred."""
+def _asked(call: Call, run: dict[str, Any], message: str) -> Answer:
+    """The run, as the seeds' clients and as ours read it; or the finished one, if that was preferred."""
     wish = preference(call.request)
     headers = {"Location": call.link(f"/runs/{run['run_id']}")}
     status = 202 if wish.asynchronous else 200
     if wish.asynchronous:
         headers["Preference-Applied"] = "respond-async"
-    queued = Answer(_seen(run, "the run is queued"), status, headers)
+    queued = Answer(_seen(run, message), status, headers)
     if not wish.wait:
         return queued
 
@@ -206,10 +209,19 @@ def _asked(call: Call, run: dict[str, Any]) -> Answer:
         if row is None:
             applied = headers | {"Preference-Applied": f"wait={wish.wait}"}
             return Answer(_seen(run, "the run has not finished yet; it goes on"), status, applied)
-        shown = _seen(presentation.run(row), f"the run has {row['status']}")
+        ended = row | {"deduplicated": run["deduplicated"]}
+        shown = _seen(_standing(call, ended), f"the run has {row['status']}")
         return Answer(shown, 200, headers | {"Preference-Applied": f"wait={wish.wait}"})
 
     return Answer(queued.body, queued.status, queued.headers, follow=follow)
+
+
+def _standing(call: Call, row: Row) -> dict[str, Any]:
+    """A run as its asker may see it: what somebody else's was given and gave is for those who may read runs."""
+    shown = presentation.run(row)
+    if row["deduplicated"] and not call.agent.allows("run:read"):
+        return shown | {"params": None, "output": None, "error": None}
+    return shown
 
 
 def _seen(run: dict[str, Any], message: str) -> dict[str, Any]:

@@ -9,12 +9,9 @@ from engine.pipeline.definition import Definition
 
 def unavailable(definition: Definition) -> Iterator[str]:
     """JSON pointers of the members that no run would honour."""
-    concurrency = definition.concurrency
     given = {
-        "/concurrency": concurrency is not None and concurrency.get("on_conflict") != "allow",
         "/budget": bool(definition.budget),
-        "/pause_after_failures": definition.pause_after_failures is not None,
-        "/dedupe": definition.dedupe_key is not None,
+        "/dedupe": definition.dedupe_key is not None and definition.schedule.kind == "condition",
     }
     yield from (pointer for pointer, used in given.items() if used)
     for room, steps in (("steps", definition.steps), ("on_failure", definition.on_failure)):

@@ -6,7 +6,7 @@ first; from there on there is one format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.contract import compile_schema
@@ -14,10 +14,11 @@ from engine.errors import Problem, ValidationFailed
 from engine.expressions.values import copied
 from engine.pipeline.definition import Definition, ScheduleSpec
 from engine.pipeline.documents import Document
+from engine.pipeline.keys import ROOTS, concurrency_key, dedupe_key
 from engine.pipeline.reading import Reading, Scope, at_pointer, compile_condition
 from engine.pipeline.seed import is_seed, place_in_seed, to_v1
 from engine.pipeline.shape import contract, unstorable
-from engine.pipeline.steps import EDGE, read_probe, read_retry, read_steps, scope_of
+from engine.pipeline.steps import read_probe, read_retry, read_steps, scope_of
 from engine.reflex import parse_policy
 
 KINDS = ("rrule", "cron", "every", "once", "event", "condition", "manual")
@@ -134,7 +135,6 @@ def _read(reading: Reading) -> Definition:
     steps = read_steps(reading, "steps", scope_of(*before), _policy)
     scope = scope_of(*before, *steps)
     _check_params(reading)
-    dedupe = v1.get("dedupe", {})
     return Definition(
         name=v1.get("name"),
         title=v1.get("title"),
@@ -150,7 +150,7 @@ def _read(reading: Reading) -> Definition:
         reflex=_policy(reading, "/reflex"),
         params_schema=v1.get("params_schema"),
         params=v1.get("params", {}),
-        dedupe_key=_key(reading, "/dedupe/key", dedupe.get("key")),
+        dedupe_key=_key(reading, "dedupe", lambda *run: dedupe_key(reading.v1, *run)),
         dedupe_window=reading.duration("/dedupe/window"),
         steps=steps,
         on_failure=read_steps(reading, "on_failure", scope, _policy),
@@ -198,9 +198,6 @@ def _check_schedule(reading: Reading, spec: ScheduleSpec) -> None:
     reading.duration("/schedule/catchup/window")
 
 
-_KEY = Scope(EDGE.roots - {"secrets"})
-
-
 def _schedule_place(kind: str, pointer: str) -> str:
     """Where the definition says what a schedule calls `pointer`."""
     head = pointer.split("/")[1] if pointer else ""
@@ -217,14 +214,20 @@ def _concurrency(reading: Reading) -> dict[str, Any] | None:
     written: dict[str, Any] | None = reading.v1.get("concurrency")
     if written is None:
         return None
-    _key(reading, "/concurrency/key", written.get("key"))
+    _key(reading, "concurrency", lambda *run: concurrency_key(reading.v1, "", *run))
+    if written.get("on_conflict") == "cancel_running" and "condition" in reading.v1["schedule"]:
+        detail = "each probe would end the run that an earlier one has led to: use queue, skip or allow"
+        reading.report("not_allowed", detail, "/concurrency/on_conflict")
     return {"key": None, "limit": 1, "on_conflict": "queue"} | written
 
 
-def _key(reading: Reading, pointer: str, text: str | None) -> str | None:
-    """The text of a key's template, its names checked: it is rendered before the run begins."""
-    if text is not None:
-        reading.template(pointer, text, _KEY)
+def _key(reading: Reading, member: str, render: Callable[..., object]) -> str | None:
+    """The text of a key; what every run of a schedule makes of it is made now, so that its faults show."""
+    text: str | None = at_pointer(reading.v1, f"/{member}/key")
+    template = None if text is None else reading.template(f"/{member}/key", text, Scope(ROOTS))
+    timed = not any(kind in reading.v1["schedule"] for kind in ("event", "manual"))
+    if template is not None and not reading.problems and (timed or template.constant):
+        reading.attempt("", render, "schedule", None, None)
     return text
 
 

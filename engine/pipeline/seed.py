@@ -65,8 +65,8 @@ def _given(task: Mapping[str, Any], key: str, make: Callable[[Any], Any]) -> Any
 
 
 def _dedupe(key: str, task: Mapping[str, Any]) -> dict[str, Any]:
-    window = task.get("dedupe_window_seconds")
-    return {"key": escape(key)} | ({} if window is None else {"window": f"{window}s"})
+    window = task.get("dedupe_window_seconds")  # 0 is what clients send that mean none
+    return {"key": escape(key)} | ({"window": f"{window}s"} if window else {})
 
 
 def _schedule(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from sqlalchemy import func, select, tuple_
 
-from engine import db
+from engine import db, telemetry
 from engine.db import Connection, Row
 from engine.errors import ValidationFailed
 from engine.expressions import compile_expression
@@ -34,7 +34,7 @@ class Event:
 async def publish(conn: Connection, given: Event, *, now: datetime | None = None) -> Row:
     """Accept an event and queue a run of every task that waits for it.
 
-    Answers {event_id, triggered: [{task_id, task, run_id}], duplicate}; a repeat triggers nothing.
+    Answers {event_id, triggered: [{task_id, task, run_id, deduplicated}], duplicate}; a repeat triggers nothing.
     """
     values = {
         "source": given.source,
@@ -58,9 +58,20 @@ async def publish(conn: Connection, given: Event, *, now: datetime | None = None
         if not matches(task["topic"], task["options"], context):
             continue
         request = runs.Request(task["id"], "event", event=context, created_by=given.agent_id)
-        run = await runs.enqueue(conn, request, now=now)
-        triggered.append({"task_id": task["id"], "task": task["name"], "run_id": run["run_id"]})
+        run = await _enqueue(conn, request, task["name"], now)
+        found = {name: run[name] for name in ("run_id", "deduplicated")}
+        triggered.append({"task_id": task["id"], "task": task["name"]} | found)
     return {"event_id": row["id"], "triggered": triggered, "duplicate": False}
+
+
+async def _enqueue(conn: Connection, request: runs.Request, task: str, now: datetime | None) -> Row:
+    """Queue one run. An event of which a task's dedupe key cannot be made is nobody's repeat, and runs."""
+    try:
+        return await runs.enqueue(conn, request, now=now)
+    except ValidationFailed as error:
+        log = telemetry.logger("store.events")
+        log.warning("run.unkeyed", task=task, topic=(request.event or {}).get("topic"), error=str(error))
+        return await runs.enqueue(conn, request, keyed=False, now=now)
 
 
 def matches(pattern: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> bool:

@@ -11,13 +11,20 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from sqlalchemy import Column, Float, MetaData, Select, Table, cast, func, select, union_all
 
-from engine import db
+from engine import db, telemetry
 from engine.db import Connection, Row
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, NotFound, ValidationFailed
+from engine.pipeline.keys import concurrency_key, dedupe_key, own_key
+from engine.store import dedupe, tasks
+from engine.store.dedupe import Claim
 from engine.store.tables import runs_parts, runs_view, step_run, task_run
 
 _steps_columns = tuple(Column(column.name, column.type) for column in step_run.columns)
 steps_view = Table("steps", MetaData(schema="duework"), *_steps_columns)
+
+
+REPEATS = ("backfill", "retry")
+"""Triggers that repeat the past on somebody's word: no dedupe key is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +43,46 @@ class Request:
     created_by: UUID | None = None
 
 
-async def enqueue(conn: Connection, request: Request, *, now: datetime | None = None) -> Row:
-    """Queue one run and wake the workers at commit; the row has run_id, run_at, priority, params."""
-    row = await db.fetch_one(conn, "insert_due_work", _values(request, now))
-    if row is None:
-        raise NotFound(f"there is no task {request.task_id}")
-    await db.fetch(conn, "notify_work")
-    return row
+async def enqueue(
+    conn: Connection, request: Request, *, keyed: bool = True, now: datetime | None = None
+) -> Row:
+    """Queue one run and wake the workers at commit; the row has run_id, run_at, priority, params.
+
+    Where the task's dedupe key has let in another run that stands for this one, nothing is queued: the answer is
+    that run as `duework.runs` has it, with `deduplicated` true. Raises ValidationFailed where that key or the
+    concurrency key cannot be made of this request. Not `keyed`: the former is not asked, and the task's own limit
+    stands in for the latter.
+    """
+    row = await _insert(conn, request, now, admitted=not keyed)
+    return row | {"deduplicated": False} if row else await _enqueue_keyed(conn, request, now, keyed=keyed)
 
 
 async def enqueue_each(conn: Connection, request: Request, instants: Sequence[datetime]) -> list[Row]:
     """Queue a run that repeats the past for each of `instants`: rows as of `enqueue`, in their order.
 
-    They may be leased one after the other, in that order.
+    They may be leased one after the other, in that order. Raises ValidationFailed where the concurrency key cannot
+    be made of this request.
     """
-    values = _values(request, None) | {"instants": list(instants)}
+    task = await tasks.get(conn, request.task_id)
+    document = await tasks.definition(conn, task["id"], task["version"])
+    key = concurrency_key(document, task["name"], request.trigger, request.params, request.event)
+    values = _values(request, None, admitted=True, key=key) | {"instants": list(instants)}
     rows = await db.fetch(conn, "insert_due_work", values)
     if rows:
         await db.fetch(conn, "notify_work")
     return sorted(rows, key=lambda row: row["run_at"])
 
 
-def _values(request: Request, now: datetime | None) -> Row:
+async def _insert(
+    conn: Connection, request: Request, now: datetime | None, *, admitted: bool, key: str | None = None
+) -> Row | None:
+    row = await db.fetch_one(conn, "insert_due_work", _values(request, now, admitted=admitted, key=key))
+    if row is not None:
+        await db.fetch(conn, "notify_work")
+    return row
+
+
+def _values(request: Request, now: datetime | None, *, admitted: bool, key: str | None) -> Row:
     return {
         "task_id": request.task_id,
         "trigger": request.trigger,
@@ -69,22 +94,70 @@ def _values(request: Request, now: datetime | None) -> Row:
         "priority": request.priority,
         "parent_run_id": request.parent_run_id,
         "created_by": request.created_by,
+        "admitted": admitted,
+        "concurrency_key": key,
         "now": now,
     }
 
 
-async def enqueue_once(conn: Connection, request: Request, key: str) -> UUID:
-    """Queue a run for a step's idempotency key; the same key answers with the same run_id, for a day."""
+async def _enqueue_keyed(conn: Connection, request: Request, now: datetime | None, *, keyed: bool) -> Row:
+    """A run whose keys have to be made of its request first."""
+    task = await tasks.get(conn, request.task_id)
+    document = await tasks.definition(conn, task["id"], task["version"])
+    try:
+        limited_by = concurrency_key(document, task["name"], request.trigger, request.params, request.event)
+    except ValidationFailed:
+        if keyed:
+            raise
+        limited_by = own_key(task["name"])
+    if task["dedupe_key"] is not None and keyed and request.trigger not in REPEATS:
+        return await _deduplicated(conn, request, now, task, document, limited_by)
+    row = await _insert(conn, request, now, admitted=True, key=limited_by)
+    if row is None:
+        raise NotFound(f"there is no task {request.task_id}")
+    return row | {"deduplicated": False}
+
+
+async def _deduplicated(
+    conn: Connection,
+    request: Request,
+    now: datetime | None,
+    task: Row,
+    document: Mapping[str, Any],
+    limited_by: str | None,
+) -> Row:
+    """The run that the task's dedupe key lets in, or the one that stands for it."""
+    key = dedupe_key(document, request.trigger, request.params, request.event)
+    at = request.run_at or now or await db.clock(conn)
+    claim = Claim(task["id"], key, at, task["dedupe_window"])
+    (hold,) = await dedupe.weigh(conn, [claim])
+    statement = select(runs_view).where(runs_view.c.run_id == (hold and hold.run_id))
+    for standing in await db.select(conn, statement) if hold else ():
+        log = telemetry.logger("store.runs")
+        log.info(
+            "run.deduplicated", run_id=str(standing["run_id"]), task=task["name"], trigger=request.trigger
+        )
+        return standing | {"deduplicated": True}
+    row = await _insert(conn, request, now, admitted=True, key=limited_by)
+    if row is None:
+        raise NotFound(f"there is no task {request.task_id}")
+    await dedupe.admit(conn, [(claim, row["run_id"])])
+    return row | {"deduplicated": False}
+
+
+async def enqueue_once(conn: Connection, request: Request, key: str) -> Row:
+    """Queue a run for a step's idempotency key: {run_id, deduplicated}, the same for a repeat, for a day."""
     slot = {"agent_id": request.parent_run_id, "key": key}
     known = await db.fetch_one(conn, "find_key", slot)
     if known and known["body"] is not None:
-        return UUID(known["body"]["run_id"])
+        return {**known["body"], "run_id": UUID(known["body"]["run_id"])}
     row = await enqueue(conn, request)
-    answer = {"request": b"", "status": 200, "headers": None, "body": Jsonb({"run_id": str(row["run_id"])})}
+    found = {"run_id": row["run_id"], "deduplicated": row["deduplicated"]}
+    answer = {"request": b"", "status": 200, "headers": None}
+    answer |= {"body": Jsonb(found | {"run_id": str(row["run_id"])})}
     if await db.fetch_one(conn, "insert_key", slot | answer) is None:
         raise Conflict(f"another worker is executing step {key}")
-    run_id: UUID = row["run_id"]
-    return run_id
+    return found
 
 
 async def get(conn: Connection, run_id: UUID) -> Row:
@@ -159,7 +232,7 @@ async def stats(conn: Connection, *, task_id: UUID | None = None, since: datetim
         func.avg(columns.duration_ms).label("average_ms"),
         func.percentile_cont(0.95).within_group(columns.duration_ms).label("p95_ms"),
         func.max(columns.duration_ms).label("longest_ms"),
-    ).where(columns.final, columns.finished_at >= since)
+    ).where(columns.final, columns.status != "skipped", columns.finished_at >= since)
     if task_id is not None:
         statement = statement.where(columns.task_id == task_id)
     return (await db.select(conn, statement))[0]

@@ -18,6 +18,7 @@ from engine import catchup, db
 from engine.db import Connection, Row
 from engine.errors import Conflict, NotFound, Problem, Stale, ValidationFailed
 from engine.pipeline import Definition
+from engine.pipeline.keys import scheduled_key, shared_key
 from engine.schedule import Schedule, tzdata_version
 from engine.store import ledger
 from engine.store.tables import task, task_version
@@ -61,7 +62,7 @@ async def create(
 ) -> Row:
     """Insert a task and its first version. Raises Conflict when the name is taken."""
     schedule = ledger.schedule_of(definition.schedule, now)
-    values = _columns(definition, schedule) | {
+    values = _columns(definition, schedule, name) | {
         "name": name,
         "next_run": catchup.first_run(schedule, now, ledger.GRACE),
         "created_by": author,
@@ -90,7 +91,7 @@ async def change(
     schedule = ledger.schedule_of(definition.schedule, now, anchor=current["schedule_start"])
     begun = await ledger.close(conn, current, now)
     active = current["status"] == "active"
-    values = _columns(definition, schedule) | {
+    values = _columns(definition, schedule, current["name"]) | {
         "version": current["version"] + 1,
         "next_run": catchup.first_run(schedule, now, ledger.GRACE, begun) if active else None,
         "set_name": set_name or current["set_name"],
@@ -175,9 +176,8 @@ async def definition(conn: Connection, task_id: UUID, version: int) -> dict[str,
     return document
 
 
-def _columns(definition: Definition, schedule: Schedule) -> dict[str, Any]:
+def _columns(definition: Definition, schedule: Schedule, name: str) -> dict[str, Any]:
     """The columns of `task` that a definition decides."""
-    concurrency = definition.concurrency
     return {
         "title": definition.title,
         "description": definition.description or "",
@@ -194,10 +194,12 @@ def _columns(definition: Definition, schedule: Schedule) -> dict[str, Any]:
         "priority": definition.priority,
         "dedupe_key": definition.dedupe_key,
         "dedupe_window": definition.dedupe_window,
+        "dedupe_scheduled": scheduled_key(definition),
+        "pause_after_failures": definition.pause_after_failures,
         "max_retries": definition.retry.max_attempts - 1,
         "backoff_strategy": definition.retry.backoff,
-        "concurrency_key": concurrency.get("key") if concurrency else None,
-        "concurrency": concurrency,
+        "concurrency_key": shared_key(definition, name),
+        "concurrency": definition.concurrency,
         "tzdata_version": tzdata_version(),
     }
 

@@ -82,9 +82,10 @@ def expanded(found: list[Row], expected: list[datetime]) -> Counter[datetime]:
 
 
 class Story:
-    """One task through random changes; knows which schedule was in force when."""
+    """One task through random changes; knows which schedule was in force when. `members` are in each definition."""
 
-    def __init__(self, conn: Connection, seed: int) -> None:
+    def __init__(self, conn: Connection, seed: int, **members: Any) -> None:
+        self.members = members
         self.conn = conn
         self.dice = random.Random(seed)
         self.now = T0
@@ -93,7 +94,8 @@ class Story:
         self.task: Row = {}
 
     async def begin(self) -> None:
-        self.task = await make_task(self.conn, schedule=self.dice.choice(KINDS), now=self.now)
+        kind = self.dice.choice(KINDS)
+        self.task = await make_task(self.conn, schedule=kind, now=self.now, **self.members)
 
     async def step(self) -> None:
         # Ticks are frequent; sometimes no scheduler is there for long.
@@ -127,7 +129,7 @@ class Story:
         current = await tasks.get(self.conn, self.task["id"], lock=True)
         self.past.append((ledger.schedule_from(current), self.since, self.now))
         self.since = self.now
-        definition = parse_definition(document(schedule=self.dice.choice(KINDS)))
+        definition = parse_definition(document(schedule=self.dice.choice(KINDS), **self.members))
         await tasks.change(self.conn, current, definition, self.now)
 
     async def check(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from engine import db, reflex
 from engine.contract import compile_schema
 from engine.db import Pool
-from engine.errors import GateBlocked, InputInvalid, NotFound, ToolRejected
+from engine.errors import GateBlocked, InputInvalid, NotFound, ToolRejected, ValidationFailed
 from engine.store import events, runs, tasks
 from engine.tools.calls import Arguments, Call
 
@@ -30,11 +30,14 @@ class DueworkTools:
         )
         async with db.transaction(self.pool) as conn:
             answer = await events.publish(conn, event)
-        triggered = [{"task": one["task"], "run_id": str(one["run_id"])} for one in answer["triggered"]]
+        triggered = [
+            {"task": one["task"], "run_id": str(one["run_id"]), "deduplicated": one["deduplicated"]}
+            for one in answer["triggered"]
+        ]
         return {"event_id": str(answer["event_id"]), "triggered": triggered, "duplicate": answer["duplicate"]}
 
     async def run_now(self, arguments: Arguments, call: Call) -> dict[str, Any]:
-        """Queue a run of another task {task, params?}; answers {run_id, task}."""
+        """Queue a run of another task {task, params?}; answers {run_id, task, deduplicated}."""
         async with db.transaction(self.pool) as conn:
             try:
                 task = await tasks.get(conn, arguments["task"])
@@ -59,5 +62,8 @@ class DueworkTools:
                 parent_run_id=call.run_id,
                 created_by=call.agent_id,
             )
-            run = await runs.enqueue_once(conn, request, call.idempotency_key)
-        return {"run_id": str(run), "task": task["name"]}
+            try:
+                run = await runs.enqueue_once(conn, request, call.idempotency_key)
+            except ValidationFailed as error:
+                raise InputInvalid(f"task {task['name']!r}: {error}", errors=error.errors) from error
+        return {"run_id": str(run["run_id"]), "task": task["name"], "deduplicated": run["deduplicated"]}

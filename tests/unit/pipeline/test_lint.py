@@ -121,9 +121,10 @@ def test_findings(definition: dict[str, Any], pointer: str, code: str) -> None:
     assert found(definition) == [(pointer, code)]
 
 
+PROBED = {"condition": {"every": "1m", "probe": {"uses": "core.echo"}, "when": "a"}}
 REFUSED = [
-    (small(concurrency={"limit": 1}), "/concurrency"), (small(dedupe={"key": "a", "window": "1h"}), "/dedupe"),
-    (small(budget={"max_tokens": 5}), "/budget"), (small(pause_after_failures=3), "/pause_after_failures"),
+    (small(dedupe={"key": "a", "window": "1h"}, schedule=PROBED), "/dedupe"),
+    (small(budget={"max_tokens": 5}), "/budget"),
     (step(foreach=["a"]), "/steps/0/foreach"),
 ]  # fmt: skip
 
