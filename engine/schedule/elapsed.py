@@ -1,66 +1,43 @@
 """Rules that count hours, minutes or seconds, and plain intervals: elapsed time, as the local clock allows.
 
 Sub-daily arithmetic is done on the UTC axis, where every hour is an hour: none is lost in spring, none
-doubled in autumn. BY parts at or above the unit are filters on the local date and clock; those below it list
-the moments within each unit. Where a filter refuses, the next allowed local time is sought in whole steps.
+doubled in autumn. Periods begin at DTSTART and every INTERVAL units after it. BY parts at or above the unit
+are filters on the local date and clock (a local hour that comes twice passes twice, one that is skipped not
+at all); those below it list the moments within each period. COUNT and BYSETPOS count what the filters leave.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import islice
-from math import gcd
 from zoneinfo import ZoneInfo
 
-from engine.schedule import dst
+from engine.schedule.congruence import Digit, steps_to_hit
+from engine.schedule.dayfilter import day_filter, is_empty, next_day
 from engine.schedule.rule import Rule
+from engine.schedule.stretches import DAY, LATEST, block_of, instant_of, offsets_ahead, seconds_of, stretch_at
+from engine.schedule.subdaily import THURSDAY, ElapsedRule, allowed_time, picked, tracks_of, walk
 
-_UNITS = {"HOURLY": timedelta(hours=1), "MINUTELY": timedelta(minutes=1), "SECONDLY": timedelta(seconds=1)}
-_DAY = timedelta(days=1)
-_SECOND = timedelta(seconds=1)
-_AHEAD = timedelta(hours=26)
-MAX_BARREN_STEPS = 5_000
-"""Jumps in a row without an occurrence after which the rule is taken to have ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class ElapsedRule:
-    """A sub-daily rule on the UTC axis: periods begin at `origin` and every `step` after it."""
-
-    rule: Rule
-    zone: ZoneInfo
-    dtstart: datetime
-    origin: datetime
-    step: timedelta
-    minutes: tuple[int, ...]
-    seconds: tuple[int, ...]
-
-    @property
-    def unit(self) -> timedelta:
-        """What the rule counts: an hour, a minute or a second."""
-        return _UNITS[self.rule.freq]
-
-    @property
-    def lists(self) -> bool:
-        """Whether several moments of each unit may be wanted, rather than its beginning."""
-        return bool(self.seconds)
+_UNITS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}
 
 
 def prepare(rule: Rule, wall: datetime, dtstart: datetime, zone: ZoneInfo) -> ElapsedRule:
     """`rule` counted from the instant `dtstart`, at which clocks in `zone` are meant to show `wall`."""
-    origin = dtstart
+    origin = start = seconds_of(dtstart)
+    unit, window = _UNITS[rule.freq], 1
     minutes = rule.byminute if rule.freq == "HOURLY" else ()
     seconds = rule.bysecond if rule.freq != "SECONDLY" else ()
     if minutes:
-        seconds = seconds or (wall.second,)
-        origin -= timedelta(minutes=wall.minute)
+        seconds, window = seconds or (wall.second,), 3600
+        origin -= 60 * wall.minute
     if seconds:
-        origin -= timedelta(seconds=wall.second)
-    return ElapsedRule(rule, zone, dtstart, origin, rule.interval * _UNITS[rule.freq], minutes, seconds)
+        window = max(window, 60)
+        origin -= wall.second
+    slots, tail, digits = _clock(rule)
+    return ElapsedRule(
+        rule, zone, start, origin, unit, window, minutes, seconds, slots, tail, digits, day_filter(rule)
+    )
 
 
 def every(origin: datetime, step: timedelta, seek: datetime) -> Iterator[datetime]:
@@ -72,184 +49,158 @@ def every(origin: datetime, step: timedelta, seek: datetime) -> Iterator[datetim
 
 
 def instants(elapsed: ElapsedRule, seek: datetime) -> Iterator[datetime]:
-    """The rule's instants from `seek` (or DTSTART, if later) on, ascending; UNTIL is not looked at here."""
-    first = max(seek, elapsed.dtstart)
-    last = _last(elapsed) if elapsed.rule.count else None
-    for instant in _candidates(elapsed, first):
-        if last and instant > last:
-            return
-        if instant >= first:
-            yield instant
+    """The rule's instants from `seek` (or DTSTART, if later) on, ascending; UNTIL is not looked at here.
+
+    Raises ValidationFailed when a search takes more than MAX_STEPS leaps.
+    """
+    first = max(seconds_of(seek), elapsed.dtstart)
+    if elapsed.rule.count is None:
+        return map(instant_of, walk(elapsed, first))
+    return map(instant_of, _counted(elapsed, first, elapsed.rule.count))
 
 
 def fires(elapsed: ElapsedRule) -> bool:
-    """Whether the rule can ever fire, as far as BYSETPOS and the time of day tell; dates are not looked at.
-
-    Steps of a whole number of seconds reach only every gcd(step, day)-th second of the day, moved by each
-    change of the zone's offset.
-    """
+    """Whether the rule can ever fire: BYSETPOS has something to pick, a day is allowed, and so is a time of
+    some weekday that the periods reach under an offset that the zone has or will have."""
     rule = elapsed.rule
     largest = max(len(elapsed.minutes), 1) * max(len(elapsed.seconds), 1)
     if rule.bysetpos and min(abs(place) for place in rule.bysetpos) > largest:
         return False
-    stride = timedelta(seconds=gcd(elapsed.step // _SECOND, _DAY // _SECOND))
-    wall = dst.local(elapsed.origin, elapsed.zone)
-    reached = range(_DAY // stride)
-    if any(_on_clock(rule, wall + number * stride) for number in reached):
+    if elapsed.days and is_empty(elapsed.days):
+        return False
+    present = stretch_at(elapsed.zone, elapsed.dtstart)[2]
+    if _reaches(elapsed, present):
         return True  # found before the zone's whole future is looked at
-    shifts = _shifts(elapsed.zone, elapsed.origin)
-    if elapsed.lists and any(shift % elapsed.unit for shift in shifts):
-        return True
-    return any(_on_clock(rule, wall + shift + number * stride) for shift in shifts for number in reached)
+    ahead = offsets_ahead(elapsed.zone, block_of(elapsed.dtstart))
+    return any(_reaches(elapsed, offset) for offset in ahead - {present})
 
 
-def _shifts(zone: ZoneInfo, origin: datetime) -> set[timedelta]:
-    """By how much the zone's clocks differ, within forty years, from what they show at `origin`."""
-    here = dst.offset_at(origin, zone)
-    return {dst.offset_at(origin + days * _DAY, zone) - here for days in range(0, 14_600, 12)}
+def _clock(rule: Rule) -> tuple[int, int, tuple[Digit, ...]]:
+    """The time filters of a rule, as bits and as digits."""
+    below = rule.byminute if rule.freq != "HOURLY" else ()
+    lowest = rule.bysecond if rule.freq == "SECONDLY" else ()
+    weekdays = tuple(weekday for _, weekday in rule.byday)
+    digits: list[Digit] = [(60, _unless_all(lowest, 60)), (60, _unless_all(below, 60))]
+    digits += [(24, _unless_all(rule.byhour, 24)), (7, _unless_all(weekdays, 7))]
+    while digits and not digits[-1][1]:
+        digits.pop()
+    fewer = {"HOURLY": 2, "MINUTELY": 1, "SECONDLY": 0}[rule.freq]
+    tail = _bits(lowest or tuple(range(60))) if rule.freq == "SECONDLY" else 1
+    return slots_of(rule.byhour, None if rule.freq == "HOURLY" else below), tail, tuple(digits[fewer:])
+
+
+def _unless_all(allowed: tuple[int, ...], size: int) -> tuple[int, ...]:
+    return allowed if len(allowed) < size else ()
+
+
+@lru_cache(maxsize=1024)
+def slots_of(hours: tuple[int, ...], minutes: tuple[int, ...] | None) -> int:
+    """The allowed hours, or where `minutes` is not None the allowed minutes, of a day as bits."""
+    hours = hours or tuple(range(24))
+    if minutes is None:
+        return _bits(hours)
+    each = _bits(minutes or tuple(range(60)))
+    return sum(each << 60 * hour for hour in hours)
+
+
+def _bits(numbers: tuple[int, ...]) -> int:
+    return sum(1 << number for number in numbers)
+
+
+def _reaches(elapsed: ElapsedRule, offset: int) -> bool:
+    """Whether the periods ever meet an allowed time of an allowed weekday, if clocks stay at `offset`."""
+    base = (elapsed.origin + offset) // elapsed.unit + THURSDAY * (DAY // elapsed.unit)
+    return any(
+        steps_to_hit(base + carry, elapsed.rule.interval, elapsed.digits) is not None
+        for carry, _ in tracks_of(elapsed, offset)
+    )
+
+
+def _counted(elapsed: ElapsedRule, first: int, count: int) -> Iterator[int]:
+    """COUNT: the end is looked for only when an instant comes up that may lie beyond it."""
+    end, known = _soonest_end(elapsed, count), False
+    for second in walk(elapsed, first):
+        if second > end:
+            if known:
+                return
+            end, known = last_second(elapsed), True
+            if second > end:
+                return
+        yield second
+
+
+def _soonest_end(elapsed: ElapsedRule, count: int) -> int:
+    """A second before which COUNT cannot be used up: neither periods nor days hold more than so much."""
+    moments = max(len(elapsed.minutes), 1) * max(len(elapsed.seconds), 1)
+    by_periods = elapsed.origin + (count - 1) // moments * elapsed.step
+    a_day = 2 * moments * elapsed.slots.bit_count() * elapsed.tail.bit_count()
+    return max(by_periods, elapsed.dtstart + (count - 1) // a_day * DAY)
 
 
 @lru_cache(maxsize=4096)
-def _last(elapsed: ElapsedRule) -> datetime | None:
-    """The instant at which COUNT is used up."""
-    count = elapsed.rule.count
-    assert count is not None
-    if not (elapsed.lists or _limits(elapsed.rule)):
-        return elapsed.origin + (count - 1) * elapsed.step
-    found = (at for at in _candidates(elapsed, elapsed.dtstart) if at >= elapsed.dtstart)
-    return next(islice(found, count - 1, None), None)
+def last_second(elapsed: ElapsedRule) -> int:
+    """The second at which COUNT is used up, or one beyond all calendars.
 
-
-def _limits(rule: Rule) -> bool:
-    days = rule.bymonth or rule.bymonthday or rule.byyearday or rule.byday
-    return bool(days or rule.byhour or rule.byminute or rule.bysecond or rule.bysetpos)
-
-
-def _candidates(elapsed: ElapsedRule, first: datetime) -> Iterator[datetime]:
-    origin, step = elapsed.origin, elapsed.step
-    index, barren = max(0, (first - origin) // step), 0
-    while barren < MAX_BARREN_STEPS:
-        period = origin + index * step
-        local = dst.local(period, elapsed.zone)
-        target = _next_allowed(elapsed.rule, local)
-        if target is None:
-            return
-        inside = elapsed.lists and target < local + elapsed.unit
-        if target <= local or inside:
-            found = _within(elapsed, period, local)
-            yield from found
-            barren = 0 if found else barren + 1
-            index += 1
-        else:
-            barren += 1
-            landing = _landing(elapsed.zone, period, target)
-            # A period that lists moments may begin before the landing and hold it.
-            index = max(
-                index + 1, (landing - origin) // step if elapsed.lists else -((origin - landing) // step)
+    Local days on which clocks do not move are counted whole, by where in them the first period falls; only
+    the others, and the last, are walked through.
+    """
+    left, at = elapsed.rule.count or 0, elapsed.dtstart
+    if elapsed.window == 1 and not (elapsed.digits or elapsed.days):
+        return at + (left - 1) * elapsed.step
+    while at < LATEST:
+        _, high, offset = stretch_at(elapsed.zone, at)
+        if (at + offset) % DAY == 0:
+            day, left = _count_days(
+                elapsed, offset, (at + offset) // DAY, (min(high, LATEST) + offset) // DAY, left
             )
+            if (at := day * DAY - offset) >= high:
+                continue
+        edge = min(high, ((at + offset) // DAY + 1) * DAY - offset)
+        for second in walk(elapsed, at):
+            if second >= edge:
+                break
+            left -= 1
+            if not left:
+                return second
+        else:
+            return LATEST
+        at = edge if second < high else second
+    return LATEST
 
 
-def _landing(zone: ZoneInfo, period: datetime, target: datetime) -> datetime:
-    """Where to go on looking when clocks must first show `target`: there, or at a nearer turning back.
+def _count_days(elapsed: ElapsedRule, offset: int, day: int, until: int, left: int) -> tuple[int, int]:
+    """From which day on, up to `until`, fewer than all `left` occurrences are gone, and how many remain then."""
+    a_day, interval, places = DAY // elapsed.unit, elapsed.rule.interval, elapsed.rule.bysetpos
+    base, tracks = (elapsed.origin + offset) // elapsed.unit, tracks_of(elapsed, offset)
+    if places and len(tracks) > 1:
+        return day, left
+    counts: dict[int, int] = {}
+    weights = [(base + carry, len(picked(each, places) if places else each)) for carry, each in tracks]
+    while day < until:
+        if elapsed.days:
+            allowed = next_day(elapsed.days, day)
+            if allowed is None or allowed >= until:
+                return until, left
+            day = allowed
+        found = 0
+        for number, weight in weights:
+            start = (number - day * a_day) % interval
+            if start not in counts:
+                counts[start] = _count_in_day(elapsed, start)
+            found += weight * counts[start]
+        if found >= left:
+            break
+        day, left = day + 1, left - found
+    return day, left
 
-    When clocks are turned back soon, wall times before `target` come round again and are not jumped over.
-    """
-    landing = dst.earliest(target, zone)
-    ahead = min(landing, period + _AHEAD)
-    if ahead <= period or dst.offset_at(ahead, zone) >= dst.offset_at(period, zone):
-        return landing
-    return min(landing, dst.transition_between(period, ahead, zone))
 
-
-def _within(elapsed: ElapsedRule, period: datetime, local: datetime) -> list[datetime]:
-    """The moments of one unit, BYSETPOS applied."""
-    found = _listed(elapsed, period, local) if elapsed.lists else [period]
-    if elapsed.rule.bysetpos:
-        size = len(found)
-        indices = {place - 1 if place > 0 else size + place for place in elapsed.rule.bysetpos}
-        found = [found[index] for index in sorted(indices) if 0 <= index < size]
+def _count_in_day(elapsed: ElapsedRule, number: int) -> int:
+    """How many of `number` and every INTERVAL-th after it are allowed times of one day."""
+    interval, a_day, found = elapsed.rule.interval, DAY // elapsed.unit, 0
+    if interval == 1:
+        return elapsed.slots.bit_count() * elapsed.tail.bit_count()
+    while number < a_day:
+        aim = allowed_time(elapsed, number)
+        found += aim == number
+        number += -((number - aim) // interval) * interval or interval
     return found
-
-
-def _listed(elapsed: ElapsedRule, period: datetime, local: datetime) -> list[datetime]:
-    """The moments within one unit at which clocks show a listed minute and second and every filter agrees.
-
-    Where clocks move within the unit, a minute may be shown twice or never, so each is looked at.
-    """
-    minutes = elapsed.minutes or (local.minute,)
-    if elapsed.minutes and dst.local(period + elapsed.unit, elapsed.zone) != local + elapsed.unit:
-        minutes = tuple(range(60))
-    offsets = sorted(
-        timedelta(minutes=(minute - local.minute) % 60, seconds=(second - local.second) % 60)
-        for minute in minutes
-        for second in elapsed.seconds
-    )
-    return [at for at in (period + offset for offset in offsets) if _shows(elapsed, at)]
-
-
-def _shows(elapsed: ElapsedRule, at: datetime) -> bool:
-    wall = dst.local(at, elapsed.zone)
-    if elapsed.minutes and wall.minute not in elapsed.minutes:
-        return False
-    return wall.second in elapsed.seconds and _next_allowed(elapsed.rule, wall) == wall
-
-
-def _next_allowed(rule: Rule, local: datetime) -> datetime | None:
-    """`local` itself if the filters allow the period that begins there, else the next local time worth a
-    look; None if the calendar holds none."""
-    if not _on_day(rule, local.date()):
-        day = _next_day(rule, local.date())
-        return datetime.combine(day, time()) if day else None
-    if _on_clock(rule, local):
-        return local
-    if rule.byhour and local.hour not in rule.byhour:
-        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-        return midnight + timedelta(hours=_after(rule.byhour, local.hour, 24))
-    if rule.freq != "HOURLY" and rule.byminute and local.minute not in rule.byminute:
-        hour = local.replace(minute=0, second=0, microsecond=0)
-        return hour + timedelta(minutes=_after(rule.byminute, local.minute, 60))
-    minute = local.replace(second=0, microsecond=0)
-    return minute + timedelta(seconds=_after(rule.bysecond, local.second, 60))
-
-
-def _on_clock(rule: Rule, local: datetime) -> bool:
-    """Whether the time filters allow `local`: the BY parts at or above the rule's unit."""
-    if rule.byhour and local.hour not in rule.byhour:
-        return False
-    if rule.freq != "HOURLY" and rule.byminute and local.minute not in rule.byminute:
-        return False
-    return not (rule.freq == "SECONDLY" and rule.bysecond and local.second not in rule.bysecond)
-
-
-def _after(allowed: tuple[int, ...], value: int, otherwise: int) -> int:
-    place = bisect_left(allowed, value)
-    return allowed[place] if place < len(allowed) else otherwise
-
-
-def _next_day(rule: Rule, day: date) -> date | None:
-    """The first allowed day after `day`, within one 400-year cycle."""
-    end = day.replace(year=day.year + 400, day=min(day.day, 28))
-    while day < end:
-        day += _DAY
-        if rule.bymonth and day.month not in rule.bymonth:
-            day = day.replace(day=28) + 4 * _DAY
-            day = day.replace(day=1) - _DAY
-        elif _on_day(rule, day):
-            return day
-    return None
-
-
-def _on_day(rule: Rule, day: date) -> bool:
-    """Whether the date filters of a sub-daily rule allow `day`."""
-    if rule.bymonth and day.month not in rule.bymonth:
-        return False
-    if rule.byday and (0, day.weekday()) not in rule.byday:
-        return False
-    if rule.bymonthday:
-        length = ((day.replace(day=28) + 4 * _DAY).replace(day=1) - _DAY).day
-        if day.day not in rule.bymonthday and day.day - length - 1 not in rule.bymonthday:
-            return False
-    if rule.byyearday:
-        number, days = day.timetuple().tm_yday, date(day.year, 12, 31).timetuple().tm_yday
-        return number in rule.byyearday or number - days - 1 in rule.byyearday
-    return True

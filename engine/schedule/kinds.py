@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache, partial
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from engine.durations import format_duration, parse_duration
@@ -20,6 +21,7 @@ from engine.schedule.content import Content, ZonedMoment, parse_content
 from engine.schedule.excluding import Source
 from engine.schedule.refusals import refusal, shown
 from engine.schedule.rule import Rule
+from engine.schedule.subdaily import ElapsedRule
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 a wall time, read in the schedule's zone
 SHORTEST_INTERVAL = timedelta(seconds=1)
@@ -108,7 +110,9 @@ def compile_every(expr: str, frame: Frame) -> Compiled:
         least = format_duration(SHORTEST_INTERVAL)
         raise refusal("every", f"an interval of {shown(expr)} is too short; the least is {least}")
     origin = frame.instant
-    return Compiled(frame, origin, (Source(partial(elapsed.every, origin, step)),), times=(frame.wall.time(),))
+    return Compiled(
+        frame, origin, (Source(partial(elapsed.every, origin, step)),), times=(frame.wall.time(),)
+    )
 
 
 def compile_once(expr: str, frame: Frame) -> Compiled:
@@ -140,8 +144,8 @@ def rule_source(rule: Rule, frame: Frame) -> Source:
     if rule.sub_daily:
         prepared = elapsed.prepare(rule, frame.wall, frame.instant, frame.zone)
         return Source(partial(_elapsed_instants, prepared, until), rule, prepared, until)
-    walls = partial(rruler.walls, rruler.prepare(rule, frame.wall))
-    return Source(partial(_wall_instants, walls, frame, until), rule, None, until)
+    walls = partial(_walls_until, rule.until, rruler.prepare(rule, frame.wall))
+    return Source(partial(_wall_instants, walls, frame, until), _spelled_out(rule, frame.wall), None, until)
 
 
 def _fires(rule: Rule, frame: Frame) -> bool:
@@ -198,6 +202,17 @@ def _until(rule: Rule, frame: Frame) -> datetime | None:
     return until if until.tzinfo else dst.latest(until, frame.zone)
 
 
+def _walls_until(
+    until: date | datetime | None, calendar: rruler.CalendarRule, seek: datetime
+) -> Iterator[datetime]:
+    """The rule's wall times, to a local UNTIL: 01:30 is after 01:15 although 01:15 may come once more."""
+    found = rruler.walls(calendar, seek)
+    if until is None or (isinstance(until, datetime) and until.tzinfo):
+        return found
+    last = until if isinstance(until, datetime) else datetime.combine(until, time.max)
+    return takewhile(last.__ge__, found)
+
+
 def _wall_instants(
     walls: Callable[[datetime], Iterator[datetime]], frame: Frame, until: datetime | None, seek: datetime
 ) -> Iterator[datetime]:
@@ -209,9 +224,7 @@ def _wall_instants(
             yield instant
 
 
-def _elapsed_instants(
-    prepared: elapsed.ElapsedRule, until: datetime | None, seek: datetime
-) -> Iterator[datetime]:
+def _elapsed_instants(prepared: ElapsedRule, until: datetime | None, seek: datetime) -> Iterator[datetime]:
     for instant in elapsed.instants(prepared, seek):
         if until and instant > until:
             return

@@ -14,13 +14,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import merge
-from itertools import islice
+from itertools import groupby, islice, takewhile
 from typing import Any
 
 from engine.durations import parse_duration
 from engine.schedule import dst, kinds, moments
 from engine.schedule.content import MAX_DATES, ZonedMoment
-from engine.schedule.kinds import Compiled, Frame, Source
+from engine.schedule.excluding import Source, Taken, remaining
+from engine.schedule.kinds import Compiled, Frame
 from engine.schedule.refusals import did_you_mean, refusal, shown
 from engine.schedule.zones import load_zone
 
@@ -36,13 +37,10 @@ COMPILERS = {
 UNTIMED = ("event", "manual")
 OPTIONS = ("gap", "fold", "exdates", "rdates", "end", "jitter")
 MAX_LIMIT = 100_000
-MAX_EXCLUDED_STEPS = 5_000
-"""Occurrences excluded in a row after which the rest is taken to be excluded as well; so too 400 years."""
 
 _CHOICES = {"gap": ("shift", "next_valid", "skip"), "fold": ("first", "second", "both")}
 _TICK = timedelta(microseconds=1)
 _EARLIEST = datetime(moments.FIRST_YEAR, 1, 1, tzinfo=UTC)
-_CYCLE = timedelta(days=146_097)
 _LATEST = datetime(moments.LAST_YEAR, 1, 1, tzinfo=UTC)
 
 
@@ -70,16 +68,15 @@ class Schedule:
 
         None asks from the start, inclusive. The list is shorter only where the schedule ends.
         """
-        if not 0 <= limit <= MAX_LIMIT:
-            raise refusal("limit", f"limit={limit} must be from 0 to {MAX_LIMIT}", "/limit")
+        if not isinstance(limit, int) or not 0 <= limit <= MAX_LIMIT:
+            detail = f"limit={shown(limit)} must be a whole number from 0 to {MAX_LIMIT}"
+            raise refusal("limit", detail, "/limit")
         return list(islice(self.walk(after), limit))
 
     def walk(self, after: datetime | None) -> Iterator[datetime]:
         """What `next` lists, one by one, for whoever knows only on the way how far to go."""
-        if after is not None and after.tzinfo is None:
-            raise refusal(
-                "after", f"after={after.isoformat()} has no offset; an aware instant is needed", "/after"
-            )
+        if after is not None and (not isinstance(after, datetime) or after.tzinfo is None):
+            raise refusal("after", f"after={shown(after)} is not an aware datetime, with an offset", "/after")
         seek = _EARLIEST if after is None else min(max(after.astimezone(UTC) + _TICK, _EARLIEST), _LATEST)
         return self._from(max(seek, self.compiled.since or seek))
 
@@ -92,54 +89,23 @@ class Schedule:
 
     def _from(self, seek: datetime) -> Iterator[datetime]:
         """What fires from `seek` on."""
-        cursors = [_Cursor(source, seek) for source in self.compiled.excluded]
-        last, barren, fired = None, 0, seek
-        for instant in self._listed(seek):
-            if (self.end and instant > self.end) or instant > _LATEST:
-                return
-            if barren > MAX_EXCLUDED_STEPS or (barren and instant - fired > _CYCLE):
-                return
-            if instant == last:
-                continue
-            last = instant
-            if self._is_removed(instant) or any(cursor.holds(instant) for cursor in cursors):
-                barren += 1
-            else:
-                barren, fired = 0, instant
-                yield instant
+        end = min(self.end, _LATEST) if self.end else _LATEST
+        streams = self._streams(seek, end)
+        if len(streams) == 1:
+            return takewhile(end.__ge__, streams[0])
+        joined = takewhile(end.__ge__, merge(*streams))
+        return (instant for instant, _ in groupby(joined))
 
-    def _listed(self, seek: datetime) -> Iterator[datetime]:
-        streams = [source(seek) for source in self.compiled.sources]
-        if self.added:
-            streams.append(iter(self.added[bisect_left(self.added, seek) :]))
-        return streams[0] if len(streams) == 1 else merge(*streams)
+    def _streams(self, seek: datetime, end: datetime) -> list[Iterator[datetime]]:
+        compiled = self.compiled
+        taken = Taken(compiled.frame.zone, compiled.excluded, self.removed, self.removed_days)
+        sources = [*compiled.sources, *([Source(self._added_from)] if self.added else ())]
+        if not taken:
+            return [source.seek(seek) for source in sources]
+        return [remaining(source, taken, seek, end) for source in sources]
 
-    def _is_removed(self, instant: datetime) -> bool:
-        if instant in self.removed:
-            return True
-        days = self.removed_days
-        return bool(days) and dst.local(instant, self.compiled.frame.zone).date() in days
-
-
-class _Cursor:
-    """Where an excluded source stands; it follows ascending questions, and seeks when left far behind."""
-
-    __slots__ = ("_head", "_source", "_stream")
-
-    def __init__(self, source: Source, seek: datetime) -> None:
-        self._source = source
-        self._stream = source(seek)
-        self._head = next(self._stream, None)
-
-    def holds(self, instant: datetime) -> bool:
-        """Whether the source has `instant`, which is never before the last one asked for."""
-        for _ in range(8):
-            if self._head is None or self._head >= instant:
-                return self._head == instant
-            self._head = next(self._stream, None)
-        self._stream = self._source(instant)
-        self._head = next(self._stream, None)
-        return self._head == instant
+    def _added_from(self, seek: datetime) -> Iterator[datetime]:
+        return iter(self.added[bisect_left(self.added, seek) :])
 
 
 def parse_schedule(
@@ -167,6 +133,15 @@ def restore_schedule(
     kind: str, expr: str, tz: str, start: datetime | None, options: Mapping[str, Any] | None = None
 ) -> Schedule:
     """The schedule of a stored row: like `parse_schedule`, without the search for a first occurrence."""
+    key = _key(options, kind, expr, tz, start)
+    if key is None:
+        return _restored(kind, expr, tz, start, options)
+    return _stored(kind, expr, tz, start, key)
+
+
+def _restored(
+    kind: str, expr: str, tz: str, start: datetime | None, options: Mapping[str, Any] | None
+) -> Schedule:
     if kind not in COMPILERS:
         hint = did_you_mean(str(kind), COMPILERS)
         raise refusal(
@@ -176,7 +151,7 @@ def restore_schedule(
         raise refusal("expr", f"the expression must be text, not {shown(expr)}", "/expr")
     options = dict(options or {})
     if start is not None:
-        moments.in_years(start, "/start")
+        moments.checked_start(start)
     frame = Frame(load_zone(tz), _policy(options), start)
     compiled = COMPILERS[kind](expr, frame)
     rdates, exdates = (_option_dates(options, name) for name in ("rdates", "exdates"))
@@ -205,12 +180,10 @@ def occurrences(
     macro, a duration or a date-time, as `kind` says; `start` is DTSTART (naive: wall time in `tz`); `after`
     is aware, None meaning from the start, inclusive. Options and errors are those of `parse_schedule`.
     """
-    try:
-        key = tuple(sorted((name, _hashable(value)) for name, value in options.items()))
-        schedule = _parsed(kind, expr, tz, start, key)
-    except TypeError:  # an option, or an argument, that cannot be a cache key is judged by the parser
-        schedule = parse_schedule(kind, expr, tz, start, options)
-    return schedule.next(after, limit)
+    key = _key(options, kind, expr, tz, start)
+    if key is None:
+        return parse_schedule(kind, expr, tz, start, options).next(after, limit)
+    return _parsed(kind, expr, tz, start, key).next(after, limit)
 
 
 def jitter_offset(key: str, scheduled_for: datetime, jitter: timedelta) -> timedelta:
@@ -223,11 +196,27 @@ def jitter_offset(key: str, scheduled_for: datetime, jitter: timedelta) -> timed
     return jitter * (int.from_bytes(digest) / 2**64)
 
 
+Key = tuple[tuple[str, Any], ...]
+
+
 @lru_cache(maxsize=1024)
-def _parsed(
-    kind: str, expr: str, tz: str, start: datetime | None, options: tuple[tuple[str, Any], ...]
-) -> Schedule:
+def _parsed(kind: str, expr: str, tz: str, start: datetime | None, options: Key) -> Schedule:
     return parse_schedule(kind, expr, tz, start, dict(options))
+
+
+@lru_cache(maxsize=1024)
+def _stored(kind: str, expr: str, tz: str, start: datetime | None, options: Key) -> Schedule:
+    return _restored(kind, expr, tz, start, dict(options))
+
+
+def _key(options: Mapping[str, Any] | None, *beside: object) -> Key | None:
+    """Options as part of a cache key; None if they, or what is beside them, cannot be in one: the parser judges."""
+    try:
+        key = tuple(sorted((name, _hashable(value)) for name, value in (options or {}).items()))
+        hash((key, beside))
+    except TypeError:
+        return None
+    return key
 
 
 def _hashable(value: Any) -> Any:
@@ -243,6 +232,8 @@ def _policy(options: Mapping[str, Any]) -> dst.DstPolicy:
         if options.get(name, allowed[0]) not in allowed:
             detail = f"{name}={shown(options[name])} must be one of {', '.join(allowed)}"
             raise refusal("option", detail, f"/{name}")
+    if options.get("jitter") is not None:
+        parse_duration(options["jitter"])
     return dst.DstPolicy(options.get("gap", "shift"), options.get("fold", "first"))
 
 
