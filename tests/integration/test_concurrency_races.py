@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from engine import db
 from engine.db import Connection, Row
@@ -18,6 +19,7 @@ from tests.factories import lease_one, make_task, one, queue, rows, run_row, wai
 from tests.integration.test_concurrency import holders, ids, lease_all, limited, settle, waiting
 from tests.polling import poll_until
 
+EXPLAIN = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}")
 LONG, NOW = timedelta(minutes=5), timedelta(0)
 
 
@@ -123,7 +125,7 @@ async def test_slots_rotate_while_rows_wait(conn: Connection) -> None:
 async def examined(conn: Connection, name: str, values: Row) -> float:
     """Rows that a stored statement reads from tables, removed ones included, as EXPLAIN ANALYZE counts them."""
     async with conn.transaction(force_rollback=True):
-        found = await conn.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + db.query(name), values)
+        found = await conn.execute(EXPLAIN.format(sql.SQL(db.query(name).decode())), values)
         plan = (await found.fetchall())[0]["QUERY PLAN"][0]["Plan"]
 
     def count(node: Row) -> float:

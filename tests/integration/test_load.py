@@ -30,3 +30,18 @@ def test_drain(server_url: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[3:]] == ["bare", "1", "2"]
+
+
+def test_keys(server_url: str) -> None:
+    """The cost of concurrency keys is measured for rows without one, with one, and behind one."""
+    command = [sys.executable, "-m", "tests.load.keys", "--jobs", "200", "--waiting", "300", "--rounds", "1"]
+    done = subprocess.run(
+        [*command, "--database-url", server_url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3 + 7
