@@ -22,7 +22,7 @@ from engine.schedule.rule import Rule
 from engine.schedule.stretches import DAY, LATEST, instant_of, seconds_of, stretch_at
 from engine.schedule.subdaily import ElapsedRule
 
-MAX_EXCLUDED = 2_000
+MAX_EXCLUDED = 1_000
 """Steps of one search without an occurrence that is left, after which it is given up with an error."""
 
 _CYCLE = timedelta(days=146_097)  # 400 years; what is excluded for so long is taken to be excluded for ever
