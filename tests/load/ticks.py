@@ -30,6 +30,7 @@ from sqlalchemy import func, select
 import migrations
 from engine import db, reflex, telemetry
 from engine.metrics import Metrics
+from engine.schedule import tzdata_version
 from engine.settings import Settings
 from engine.store.tables import due_work
 from engine.store.workers import Process
@@ -44,7 +45,7 @@ WITH drawn AS (
   SELECT g, (ARRAY['UTC', 'Europe/Berlin', 'America/Chicago', 'Asia/Kolkata', 'Australia/Sydney', 'America/Sao_Paulo',
                    'Africa/Casablanca', 'Asia/Tokyo', 'Pacific/Auckland', 'America/New_York'])[1 + g %% 10] AS zone,
          CASE WHEN g <= %(due)s THEN %(minute)s::timestamptz
-              ELSE %(minute)s::timestamptz + make_interval(mins => 5 + g * 7919 %% 40000) END AS due
+              ELSE %(minute)s::timestamptz + make_interval(mins => (5 + g::bigint * 7919 %% 40000)::integer) END AS due
   FROM generate_series(1, %(tasks)s) g
 ), timed AS (
   SELECT g, zone, due, due AT TIME ZONE zone AS wall FROM drawn
@@ -72,7 +73,7 @@ SELECT 'task-' || g, 'Task ' || g,
   CASE WHEN g %% 5 = 0 THEN '{"catchup": {"policy": "all", "max": 3}}'::jsonb
        WHEN g %% 7 = 0 THEN '{"jitter": "20s"}' ELSE '{}' END,
   '{"pipeline": [{"id": "echo", "uses": "core.echo", "with": {"text": "for ${params.who}"}}], "params": {"who": "me"}}',
-  due, '2025a'
+  due, %(tzdata_version)s
 FROM written
 """
 RESET = "UPDATE duework.task SET next_run = %(minute)s WHERE name = ANY (%(names)s)"
@@ -84,7 +85,8 @@ async def build(url: str, tasks: int, due: int) -> datetime:
     async with await db.connect(url, "bench") as conn:
         await conn.execute("SET statement_timeout = 0")
         minute = (await db.clock(conn)).replace(second=0, microsecond=0) + timedelta(days=1)
-        await conn.execute(TASKS, {"tasks": tasks, "due": due, "minute": minute})
+        values = {"tasks": tasks, "due": due, "minute": minute, "tzdata_version": tzdata_version()}
+        await conn.execute(TASKS, values)
         await conn.execute("VACUUM ANALYZE duework.task")
     return minute
 
@@ -146,7 +148,12 @@ async def _buffers(conn: db.Connection, settings: Settings, minute: datetime) ->
     explained = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ") + sql.SQL(
         db.query("lock_due_tasks").decode()
     )
-    values = {"now": minute - AHEAD, "horizon": settings.horizon, "limit": settings.tick_batch}
+    values = {
+        "now": minute - AHEAD,
+        "horizon": settings.horizon,
+        "limit": settings.tick_batch,
+        "tzdata_version": tzdata_version(),
+    }
     (row,) = await (await conn.execute(explained, values)).fetchall()
     plan = row["QUERY PLAN"][0]["Plan"]
     assert "Index Scan" in json.dumps(plan), "an idle tick must not read the table"
@@ -161,7 +168,7 @@ async def run(url: str, tasks: int, due: int, rounds: int, idle: int) -> None:
         await put_back(url, minute, due)
         child = [sys.executable, "-m", "tests.load.ticks", "--measure", minute.isoformat()]
         told = ["--database-url", url, "--idle", str(idle)]
-        done = subprocess.run([*child, *told], capture_output=True, text=True, check=True)
+        done = subprocess.run([*child, *told], stdout=subprocess.PIPE, text=True, check=True)
         seen.append(json.loads(done.stdout))
     middle = {name: statistics.median(one[name] for one in seen) for name in seen[0]}
     print(f"{tasks} tasks, {due} due in one minute, medians of {rounds}\n")
