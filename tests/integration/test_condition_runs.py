@@ -10,9 +10,9 @@ from tests.processes import Crew
 
 PROBE = {"uses": "sql.query", "with": {"sql": "SELECT n, pg_sleep(s)::text AS slept FROM public.gauge"}}
 STEPS = [
+    step("wait", "sql.query", with_={"sql": "SELECT pg_sleep((SELECT w FROM public.gauge))::text AS slept"}),
     step("tell", "sql.execute", with_={
         "sql": "INSERT INTO public.told VALUES (%s, %s)", "params": ["${run.id}", "${steps.probe.rows[0].n}"]}),
-    step("wait", "sql.query", with_={"sql": "SELECT pg_sleep((SELECT w FROM public.gauge))::text AS slept"}),
 ]  # fmt: skip
 TOLD = "SELECT * FROM public.told"
 ENDED = "SELECT * FROM duework.runs WHERE run_id = %s AND finished_at IS NOT NULL"
@@ -65,7 +65,7 @@ async def test_the_pipeline_follows_each_turn_to_true(conn: Connection, crew: Cr
     ]
     steps = "SELECT step, position, tool, output FROM duework.step_run WHERE run_id = %s ORDER BY position"
     found = await rows(conn, steps, ended[0]["run_id"])
-    assert [(each["step"], each["position"]) for each in found] == [("probe", 0), ("tell", 1), ("wait", 2)]
+    assert [(each["step"], each["position"]) for each in found] == [("probe", 0), ("wait", 1), ("tell", 2)]
     assert found[0]["output"]["rows"][0]["n"] == 11
     ran = await rows(conn, "SELECT run_id FROM duework.occurrences WHERE disposition = 'ran'")
     assert {row["run_id"] for row in ran} == {run["run_id"] for run in ended}
@@ -82,9 +82,9 @@ async def test_a_worker_killed_after_the_turn_costs_nothing(conn: Connection, cr
     await make_task(conn, steps=STEPS, schedule=condition())
     await crew.scheduler()
     victim = await crew.worker()
-    await until(conn, TOLD)
-    await until(conn, "SELECT FROM duework.checkpoint WHERE step = 'tell'")
+    await until(conn, "SELECT FROM duework.checkpoint WHERE step = 'probe'")
     await victim.kill()
+    assert await rows(conn, TOLD) == [], "it was killed between the decision and what follows"
     await conn.execute("UPDATE public.gauge SET n = 3, w = 0")
     await crew.worker()
     (run,) = await until(conn, "SELECT * FROM duework.runs WHERE status = 'succeeded'")
@@ -93,7 +93,7 @@ async def test_a_worker_killed_after_the_turn_costs_nothing(conn: Connection, cr
     assert await rows(conn, TOLD) == [{"run_id": str(run["run_id"]), "n": 11}]
     steps = "SELECT step, attempt FROM duework.steps WHERE run_id = %s ORDER BY position"
     found = await rows(conn, steps, run["run_id"])
-    assert [(each["step"], each["attempt"]) for each in found] == [("probe", 1), ("tell", 1), ("wait", 2)]
+    assert [(each["step"], each["attempt"]) for each in found] == [("probe", 1), ("wait", 2), ("tell", 2)]
     assert await one(conn, "SELECT count(*) FROM duework.runs WHERE status = 'succeeded'") == 1
 
 
@@ -113,6 +113,23 @@ async def test_a_worker_killed_while_it_asks_loses_no_turn(conn: Connection, cre
     await probed(conn, "the condition was still true", 2)
     assert len(await rows(conn, TOLD)) == 1
     assert await one(conn, "SELECT count(*) FROM duework.runs WHERE status = 'succeeded'") == 1
+
+
+async def test_probes_that_overlap_fire_once_per_turn(conn: Connection, crew: Crew) -> None:
+    """Each takes longer than the interval, and two workers make them: still one run for each turn."""
+    await gauge(conn)
+    await conn.execute("UPDATE public.gauge SET s = 2.5")
+    await make_task(conn, steps=STEPS, schedule=condition())
+    await crew.scheduler()
+    workers = [await crew.worker(), await crew.worker()]
+    for turns in (1, 2):
+        await turn(conn, 10 + turns)
+        await until(conn, "SELECT FROM public.told HAVING count(*) = %s", turns)
+        await probed(conn, "the condition was still true", 3)
+        await turn(conn, 0)
+        await probed(conn, "the condition was false", 3)
+    assert [row["n"] for row in await rows(conn, TOLD)] == [11, 12]
+    assert all(worker.events("condition.decided") for worker in workers)
 
 
 async def test_a_probe_that_fails_is_a_run_that_failed(conn: Connection, crew: Crew) -> None:

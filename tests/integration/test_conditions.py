@@ -16,6 +16,7 @@ from engine import db
 from engine.db import Connection, Row
 from engine.pipeline import parse_definition
 from engine.store import leases, tasks
+from engine.store.failures import pause_failing
 from engine.store.leases import Lease
 from scheduler.tick import tick
 from tests.factories import document, dump, make_task, one, record, rows, run_row, waits
@@ -245,6 +246,24 @@ async def test_a_run_with_a_past_stays_in_sight(conn: Connection) -> None:
     assert shown == [{"run_id": second.run_id, "status": "skipped", "trigger": "condition"}]
 
 
+async def test_a_quiet_probe_frees_its_place_under_a_key(conn: Connection) -> None:
+    """A probe that waits for its key goes as soon as the one before has come to nothing, and not before."""
+    key = {"key": "k", "limit": 1, "on_conflict": "queue"}
+    await make_task(conn, now=T0, schedule=condition("2s"), concurrency=key)
+    await tick(conn, 10 * SECOND, 30 * SECOND, 100, now=T0)
+    (first,) = await leases.lease(conn, "w1", 5, LONG, now=T0 + 2 * SECOND)
+    assert await leases.lease(conn, "w1", 5, LONG, now=T0 + 4 * SECOND) == []
+    async with conn.transaction():
+        assert await decide(conn, first, False) == "false"
+    await conn.execute("UPDATE duework.due_work SET expires_at = NULL")
+    (second,) = await leases.lease(conn, "w1", 5, LONG, now=T0 + 4 * SECOND)
+    async with conn.transaction():
+        assert await decide(conn, second, True) == "fired"
+    assert await leases.lease(conn, "w1", 5, LONG, now=T0 + 6 * SECOND) == []
+    await leases.settle(conn, [run_row(second)], [])
+    assert len(await leases.lease(conn, "w1", 5, LONG, now=T0 + 6 * SECOND)) == 1
+
+
 async def test_an_edit_of_the_condition_forgets_the_answer(conn: Connection) -> None:
     """A new probe or a new `when` starts from nothing known; anything else of the task may change without that."""
     task = await make_task(conn, now=T0, schedule=condition())
@@ -293,6 +312,21 @@ async def test_a_task_that_comes_back_knows_nothing(conn: Connection) -> None:
     await decide(conn, lease, True)
     canceled = await tasks.cancel(conn, task["id"], T0 + LONG)
     assert (await tasks.revive(conn, canceled, T0 + LONG))["condition_met"] is None
+
+
+async def test_failing_probes_pause_the_task_only_in_a_row(conn: Connection) -> None:
+    """One that has an answer ends the row, although it is no run; a pipeline that fails counts as everywhere."""
+    task = await make_task(conn, now=T0, schedule=condition(), pause_after_failures=2)
+    error = {"code": "unavailable", "message": "no", "step": "probe"}
+    first, second, third, fourth = await probes(conn, 4)
+    for lease in (first, third):
+        await leases.settle(conn, [run_row(lease, "failed", error=error)], [])
+        if lease is first:
+            await decide(conn, second, False)
+        assert await pause_failing(conn, [task["id"]], "test") == []
+    await leases.settle(conn, [run_row(fourth, "failed", error=error)], [])
+    (paused,) = await pause_failing(conn, [task["id"]], "test")
+    assert "2 runs in a row failed, the last: unavailable at step probe" in paused["reason"]
 
 
 @pytest.mark.parametrize(("policy", "late"), [("last", 1), ("none", 0)])

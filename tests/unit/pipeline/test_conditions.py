@@ -61,6 +61,14 @@ def test_no_step_takes_the_probes_name(members: dict[str, Any], pointer: str) ->
     assert problems_of(small(**members)) == []
 
 
+def test_a_probe_may_not_end_what_a_probe_has_begun() -> None:
+    """A concurrency key may hold probes back; it may not make them cancel the run that follows one."""
+    key = {"limit": 1, "on_conflict": "cancel_running"}
+    (problem,) = problems_of(small(schedule=condition(), concurrency=key))
+    assert (problem.pointer, problem.code) == ("/concurrency/on_conflict", "not_allowed")
+    assert problems_of(small(schedule=condition(), concurrency=key | {"on_conflict": "skip"})) == []
+
+
 @pytest.mark.parametrize(
     ("schedule", "pointer", "code"),
     [
