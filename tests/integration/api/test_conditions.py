@@ -43,7 +43,7 @@ async def test_a_condition_is_stored_and_shown(api: httpx2.AsyncClient, conn: Co
         (watching("sql.qery"), "/schedule/condition/probe/uses", "unknown_tool"),
         (watching(when="rows[0].n >"), "/schedule/condition/when", "expression_syntax"),
         (watching(given={"sql": "${steps.a}"}), "/schedule/condition/probe/with/sql", "unknown_root"),
-        (watching(concurrency={"limit": 1}), "/concurrency", "not_available"),
+        (watching(concurrency={"on_conflict": "cancel_running"}), "/concurrency/on_conflict", "not_allowed"),
         (watching(dedupe={"key": "a"}), "/dedupe", "not_available"),
         (watching(steps=[{"id": "probe", "uses": "core.echo"}]), "/steps/0/id", "duplicate_step"),
     ],
