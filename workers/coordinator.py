@@ -190,9 +190,7 @@ class Coordinator:
                 continue  # settled while the renewal was under way
             renewal = ours.get(held.lease.run_id)
             if renewal is None:
-                if (
-                    not held.deciding
-                ):  # else the decision, which is fenced too, tells what has become of the row
+                if not held.deciding:  # else the decision tells what has become of the row: it is fenced, too
                     self._stop(held, "lost")
             elif renewal.renewed:
                 held.deadline = now + self.config.lease.total_seconds()
