@@ -45,3 +45,37 @@ def test_keys(server_url: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3 + 7
+
+
+def test_ticks(server_url: str) -> None:
+    """Due tasks are materialised, each once, and an idle tick is timed and explained."""
+    command = [sys.executable, "-m", "tests.load.ticks", "--tasks", "2000", "--due", "300", "--rounds", "1"]
+    done = subprocess.run(
+        [*command, "--idle", "5", "--database-url", server_url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "materialised        300 rows" in done.stdout
+
+
+def test_punctual(server_url: str) -> None:
+    """Runs start after their instant and never before it, and each instant has one."""
+    command = [sys.executable, "-m", "tests.load.punctual", "--seconds", "3", "--tasks", "6"]
+    done = subprocess.run(
+        [*command, "--database-url", server_url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *_, warming, then, _, untold = done.stdout.splitlines()
+    assert float(warming.split()[2]) >= 0
+    assert float(then.split()[2]) >= 0
+    assert int(then.split()[1]) >= 6
+    assert untold == "0 instants without a run"
