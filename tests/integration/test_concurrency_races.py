@@ -309,6 +309,7 @@ async def test_a_random_walk_never_admits_too_many(conn: Connection, database_ur
     finally:
         for other in others:
             await other.close()
+    assert await deadlocks(conn) == 0
     ends = await rows(conn, "SELECT run_id FROM duework.task_run WHERE final")
     assert sorted(row["run_id"] for row in ends) == sorted(asked), "each run ended, and ended once"
     assert await holders(conn) == {}

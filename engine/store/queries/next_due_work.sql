@@ -1,6 +1,6 @@
 -- How long until the next row may be leased: what a worker sleeps when it has found nothing.
--- Promises: never longer than the truth for rows committed now; null when nothing waits but for a concurrency key. Locks: none.
--- Fence: none.
+-- Promises: never longer than the truth for rows committed now; null when nothing waits but for a concurrency key.
+-- Locks: none. Fence: none.
 SELECT min(d.run_at) - coalesce(%(now)s::timestamptz, clock_timestamp()) AS wait
 FROM generate_series(1, 9) AS p(priority)
 CROSS JOIN LATERAL (

@@ -1,7 +1,8 @@
 -- Give leases back that were not used up: a drain, an outage, or a run that parks itself until a later instant.
 -- Promises: the attempt does not count, the next lease goes on from the checkpoints, and a row that does not have
 -- to wait keeps its place in the queue; one that was started no longer expires, or it could be neither leased nor
--- missed when its window has passed; its number under a concurrency key stays with it; a run whose cancellation was promised meanwhile ends as canceled instead.
+-- missed when its window has passed; its number under a concurrency key stays with it; a run whose cancellation was
+-- promised meanwhile ends as canceled instead.
 -- Locks: the rows changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old
 -- one is dead.
 WITH input AS (
