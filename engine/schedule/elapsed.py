@@ -16,10 +16,12 @@ from zoneinfo import ZoneInfo
 from engine.schedule.congruence import Digit, steps_to_hit
 from engine.schedule.dayfilter import day_filter, is_empty, next_day
 from engine.schedule.rule import Rule
-from engine.schedule.stretches import DAY, LATEST, block_of, instant_of, offsets_ahead, seconds_of, stretch_at
+from engine.schedule.stretches import DAY, block_of, instant_of, offsets_ahead, seconds_of, stretch_at
 from engine.schedule.subdaily import THURSDAY, ElapsedRule, allowed_time, picked, tracks_of, walk
 
 _UNITS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}
+_BLOCK = 16 * 366 * DAY
+"""What is gone of a COUNT is reckoned, once, up to the instant that is asked for and at most this far beyond."""
 
 
 def prepare(rule: Rule, wall: datetime, dtstart: datetime, zone: ZoneInfo) -> ElapsedRule:
@@ -117,14 +119,12 @@ def _reaches(elapsed: ElapsedRule, offset: int) -> bool:
 
 
 def _counted(elapsed: ElapsedRule, first: int, count: int) -> Iterator[int]:
-    """COUNT: the end is looked for only when an instant comes up that may lie beyond it."""
-    end, known = _soonest_end(elapsed, count), False
+    """COUNT: what is gone of it is looked up only when an instant comes that may lie beyond its end."""
+    end = _soonest_end(elapsed, count)
     for second in walk(elapsed, first):
         if second > end:
-            if known:
-                return
-            end, known = last_second(elapsed), True
-            if second > end:
+            left, end = _tally(elapsed, second)
+            if not left and second > end:
                 return
         yield second
 
@@ -137,35 +137,41 @@ def _soonest_end(elapsed: ElapsedRule, count: int) -> int:
     return max(by_periods, elapsed.dtstart + (count - 1) // a_day * DAY)
 
 
-@lru_cache(maxsize=4096)
-def last_second(elapsed: ElapsedRule) -> int:
-    """The second at which COUNT is used up, or one beyond all calendars.
+def _tally(elapsed: ElapsedRule, second: int) -> tuple[int, int]:
+    """(left, end): what is left of COUNT after a time not before `second`, and up to when it has not run out."""
+    left, at = elapsed.rule.count or 0, elapsed.dtstart
+    while left and at <= second:
+        left, at = _count(elapsed, left, at, at + _BLOCK)
+    return left, at - bool(left)
+
+
+@lru_cache(maxsize=8192)
+def _count(elapsed: ElapsedRule, left: int, at: int, until: int) -> tuple[int, int]:
+    """What is left of `left` occurrences when those from `at` to before `until` are gone, and `until`; or 0
+    and the second of the last.
 
     Local days on which clocks do not move are counted whole, by where in them the first period falls; only
-    the others, and the last, are walked through.
+    the others are walked through, and everything where periods are rarer than days.
     """
-    left, at = elapsed.rule.count or 0, elapsed.dtstart
-    if elapsed.window == 1 and not (elapsed.digits or elapsed.days):
-        return at + (left - 1) * elapsed.step
-    while at < LATEST:
+    while at < until:
         _, high, offset = stretch_at(elapsed.zone, at)
-        if (at + offset) % DAY == 0:
-            day, left = _count_days(
-                elapsed, offset, (at + offset) // DAY, (min(high, LATEST) + offset) // DAY, left
-            )
-            if (at := day * DAY - offset) >= high:
-                continue
-        edge = min(high, ((at + offset) // DAY + 1) * DAY - offset)
+        high = edge = min(high, until)
+        if elapsed.step < DAY:
+            if (at + offset) % DAY == 0:
+                day, left = _count_days(elapsed, offset, (at + offset) // DAY, (high + offset) // DAY, left)
+                if (at := day * DAY - offset) >= high:
+                    continue
+            edge = min(high, ((at + offset) // DAY + 1) * DAY - offset)
         for second in walk(elapsed, at):
             if second >= edge:
                 break
             left -= 1
             if not left:
-                return second
+                return 0, second
         else:
-            return LATEST
-        at = edge if second < high else second
-    return LATEST
+            break
+        at = max(edge, min(second, until)) if second >= high else edge
+    return left, until
 
 
 def _count_days(elapsed: ElapsedRule, offset: int, day: int, until: int, left: int) -> tuple[int, int]:
