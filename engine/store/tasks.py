@@ -155,7 +155,8 @@ async def snooze(
     ranges = catchup.gaps(schedule, now, until - catchup.TICK, begun, "suppressed", text)
     await ledger.add_ranges(conn, current["id"], *ranges)
     upcoming = catchup.first_run(schedule, until - catchup.TICK, timedelta(0), begun)
-    return await _update(conn, current["id"], {"next_run": upcoming, "updated_at": now})
+    planned = {"next_run": upcoming, "tzdata_version": tzdata_version(), "updated_at": now}
+    return await _update(conn, current["id"], planned)
 
 
 async def versions(conn: Connection, task_id: UUID) -> list[Row]:
@@ -257,7 +258,8 @@ async def _set_status(
     conn: Connection, current: Row, status: str, now: datetime, reason: str | None, **more: Any
 ) -> Row:
     values = {"status": status, "status_reason": reason, "status_changed_at": now, "updated_at": now}
-    return await _update(conn, current["id"], {"next_run": None} | values | more)
+    planned = {"next_run": None, "tzdata_version": tzdata_version()}
+    return await _update(conn, current["id"], planned | values | more)
 
 
 async def _update(conn: Connection, task_id: UUID, values: Mapping[str, Any]) -> Row:
