@@ -116,9 +116,9 @@ def parse_schedule(
     `kind` is rrule, cron, every, once, event, condition or manual; `expr` its text; `tz` an IANA name.
     `start` (naive: wall time in `tz`) is RRULE's DTSTART, the anchor of `every` and `condition`, and the
     earliest instant of all kinds but `once`; without it 1970-01-01T00:00 in `tz` is taken. Options: `gap`
-    (shift, next_valid, skip), `fold` (first, second, both), `exdates` and `rdates` (lists of dates or
-    date-times, a date being a whole local day), `end` (last instant allowed). `jitter` is allowed and not
-    applied here.
+    (shift, next_valid, skip), `fold` (first, second, both), or both in one as `dst` {gap, fold}, the way
+    definitions write them; `exdates` and `rdates` (lists of dates or date-times, a date being a whole local
+    day), `end` (last instant allowed). `jitter` is allowed and not applied here.
     """
     schedule = restore_schedule(kind, expr, tz, start, options)
     fires = all(check() for check in schedule.compiled.feasible) and schedule.next(None)
@@ -149,7 +149,7 @@ def _restored(
         )
     if not isinstance(expr, str):
         raise refusal("expr", f"the expression must be text, not {shown(expr)}", "/expr")
-    options = dict(options or {})
+    options = _spread(options or {})
     if start is not None:
         moments.checked_start(start)
     frame = Frame(load_zone(tz), _policy(options), start)
@@ -221,6 +221,15 @@ def _key(options: Mapping[str, Any] | None, *beside: object) -> Key | None:
 
 def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | set) else value
+
+
+def _spread(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the members of `dst` beside the others."""
+    flat = dict(options)
+    policy = flat.pop("dst", None) or {}
+    if not isinstance(policy, Mapping) or not set(policy) <= set(_CHOICES):
+        raise refusal("option", f"dst={shown(policy)} must be a mapping of gap and fold", "/dst")
+    return flat | dict(policy)
 
 
 def _policy(options: Mapping[str, Any]) -> dst.DstPolicy:

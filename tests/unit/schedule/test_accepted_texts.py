@@ -250,3 +250,10 @@ def test_jitter_moves_no_instant() -> None:
     plain = occurrences("cron", "@daily", "UTC", START, None, 3)
     assert occurrences("cron", "@daily", "UTC", START, None, 3, jitter="10m") == plain
     assert parse_schedule("cron", "@daily", "UTC", START, {"jitter": "10m"}).next(None, 3) == plain
+
+
+@pytest.mark.parametrize("policy", [{"gap": "skip"}, {"gap": "skip", "fold": "both"}, {}])
+def test_the_policy_may_be_given_as_definitions_write_it(policy: dict[str, Any]) -> None:
+    """`dst` as one mapping says what its members say by themselves."""
+    about = ("cron", "30 2 * * *", "Europe/Berlin", datetime(2026, 3, 28), None, 300)
+    assert occurrences(*about, dst=policy) == occurrences(*about, **policy)
