@@ -61,18 +61,26 @@ def admit(resources: Resources, document: Document, agent: Agent) -> Admitted:
 def admit_all(resources: Resources, documents: Sequence[Document], agent: Agent) -> list[Admitted]:
     """Admit several documents; one ValidationFailed for the faults of all, pointers led by the document's number."""
     admitted: list[Admitted] = []
-    problems: list[Problem] = []
+    refused: list[ValidationFailed | None] = [None] * len(documents)
     for number, document in enumerate(documents):
         try:
             admitted.append(admit(resources, document, agent))
         except ValidationFailed as error:
-            if len(documents) == 1:
-                raise
-            faults = error.errors or (Problem(error.code, error.message),)
-            problems += [replace(fault, pointer=f"/{number}{fault.pointer}") for fault in faults]
-    if problems:
-        raise invalid("not every definition is valid, and nothing was written", problems)
+            refused[number] = error
+    if any(refused):
+        raise refusal(refused)
     return admitted
+
+
+def refusal(refused: Sequence[ValidationFailed | None]) -> ValidationFailed:
+    """One error for those of several documents, in their order; that of an only document as it is."""
+    if len(refused) == 1 and refused[0]:
+        return refused[0]
+    problems: list[Problem] = []
+    for number, error in enumerate(refused):
+        faults = (error.errors or (Problem(error.code, error.message),)) if error else ()
+        problems += [replace(fault, pointer=f"/{number}{fault.pointer}") for fault in faults]
+    return invalid("not every definition is valid, and nothing was written", problems)
 
 
 def _author(definition: Definition, agent: Agent) -> UUID:

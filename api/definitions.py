@@ -16,13 +16,14 @@ from datetime import datetime
 from typing import Any
 
 from api import timetable
-from api.admission import Admitted, admit, admit_all
+from api.admission import Admitted, admit, admit_all, refusal
 from api.bodies import invalid
 from api.operations import Call
 from engine import db
 from engine.db import Row
 from engine.errors import Conflict, NotFound, Problem, ValidationFailed
 from engine.pipeline import Definition, Document
+from engine.pipeline.seed import place_in_seed
 from engine.store import ledger, tasks
 
 SHOWN = 5
@@ -64,8 +65,16 @@ async def apply(call: Call, set_name: str | None, *, prune: bool) -> list[dict[s
     names = _names(admitted)
     now = await db.clock(call.conn)
     results: dict[str, dict[str, Any]] = {}
+    refused: dict[str, ValidationFailed] = {}
     for name in sorted(names):  # one lock order for everybody
-        results[name] = await _apply_one(call, names[name], name, set_name, now)
+        try:
+            results[name] = await _apply_one(call, names[name], name, set_name, now)
+        except (
+            ValidationFailed
+        ) as error:  # a schedule that never fires from its anchor; the others are heard too
+            refused[name] = error
+    if refused:
+        raise refusal([refused.get(name) for name in names])
     removed = await _prune(call, set_name, set(names), now) if set_name and prune else []
     return [results[name] for name in names] + removed
 
@@ -135,7 +144,10 @@ def _completed(definition: Definition, name: str) -> Definition:
 async def _create(call: Call, admitted: Admitted, name: str, set_name: str | None) -> Row:
     now = await db.clock(call.conn)
     definition = _completed(admitted.definition, name)
-    row = await tasks.create(call.conn, definition, name, now, author=admitted.author, set_name=set_name)
+    try:
+        row = await tasks.create(call.conn, definition, name, now, author=admitted.author, set_name=set_name)
+    except ValidationFailed as error:
+        raise as_written(error, definition) from None
     if definition.status in (
         "paused",
         "canceled",
@@ -151,9 +163,22 @@ async def _change(call: Call, current: Row, admitted: Admitted, set_name: str | 
     if current["status"] == "canceled":
         current = await tasks.revive(call.conn, current, now)
     definition = _completed(admitted.definition, current["name"])
-    row = await tasks.change(call.conn, current, definition, now, author=admitted.author, set_name=set_name)
+    try:
+        row = await tasks.change(
+            call.conn, current, definition, now, author=admitted.author, set_name=set_name
+        )
+    except ValidationFailed as error:
+        raise as_written(error, definition) from None
     await _audit(call, "task.changed", row, admitted)
     return row
+
+
+def as_written(error: ValidationFailed, definition: Definition) -> ValidationFailed:
+    """The error with its places in the format in which the definition was written."""
+    if definition.source_format != "seed":
+        return error
+    placed = [replace(each, pointer=place_in_seed(each.pointer)) for each in error.errors]
+    return ValidationFailed(error.message, errors=placed)
 
 
 async def _audit(call: Call, action: str, row: Row, admitted: Admitted) -> None:

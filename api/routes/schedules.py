@@ -40,13 +40,19 @@ async def preview(call: Call) -> Answer:
     after = _after(call) or now
     count = _once(call, "n") or DEFAULT
     try:
-        spec = parse_definition(_document(call.body)).schedule
+        definition = parse_definition(_document(call.body))
     except ValidationFailed as error:
         raise ValidationFailed(error.message, errors=[_placed(each) for each in error.errors]) from None
-    schedule = ledger.schedule_of(spec, min(now, after))
+    spec = definition.schedule
+    try:
+        schedule = ledger.schedule_of(spec, min(now, after))
+    except ValidationFailed as error:
+        raise definitions.as_written(error, definition) from None
     found = await asyncio.to_thread(timetable.shown, schedule, spec.options, after, count)
     if spec.start is None and schedule.start is not None:
-        found["notes"].append(f"there is no start: it is anchored at {schedule.start.isoformat()}")
+        words = f"there is no start: it is anchored at {schedule.start.isoformat()}"
+        said = ", where it takes what the rule leaves out" if spec.kind == "rrule" else ""
+        found["notes"].append(words + said)
     return Answer(found)
 
 

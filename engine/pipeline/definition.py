@@ -44,6 +44,16 @@ class ScheduleSpec:
         timing = {name: self.options[name] for name in TIMING_OPTIONS if name in self.options}
         return parse_schedule(self.kind, self.expr, self.timezone, start, timing)
 
+    def place(self, pointer: str) -> str:
+        """Where a v1 definition says what the schedule calls `pointer`."""
+        head = pointer.split("/")[1] if pointer else ""
+        if head in ("gap", "fold"):
+            return f"/schedule/dst{pointer}"
+        if head in ("start", "end", "exdates", "rdates", "timezone"):
+            return f"/schedule{pointer}"
+        places = {"event": "/schedule/event/topic", "condition": "/schedule/condition/every"}
+        return places.get(self.kind, f"/schedule/{self.kind}")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

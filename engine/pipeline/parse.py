@@ -188,7 +188,7 @@ def _check_schedule(reading: Reading, spec: ScheduleSpec) -> None:
         spec.compile()
     except ValidationFailed as error:
         for fault in error.errors:
-            reading.report(fault.code, fault.detail, _schedule_place(spec.kind, fault.pointer))
+            reading.report(fault.code, fault.detail, spec.place(fault.pointer))
     if "filter" in spec.options:
         reading.attempt("/schedule/event/filter", compile_condition, spec.options["filter"])
     if spec.kind == "condition" and spec.options.get("catchup", {}).get("policy") == "all":
@@ -196,18 +196,6 @@ def _check_schedule(reading: Reading, spec: ScheduleSpec) -> None:
         reading.report("not_allowed", detail, "/schedule/catchup/policy")
     reading.duration("/schedule/jitter")
     reading.duration("/schedule/catchup/window")
-
-
-def _schedule_place(kind: str, pointer: str) -> str:
-    """Where the definition says what a schedule calls `pointer`."""
-    head = pointer.split("/")[1] if pointer else ""
-    if head in ("gap", "fold"):
-        return f"/schedule/dst{pointer}"
-    if head in ("start", "end", "exdates", "rdates", "timezone"):
-        return f"/schedule{pointer}"
-    return {"event": "/schedule/event/topic", "condition": "/schedule/condition/every"}.get(
-        kind, f"/schedule/{kind}"
-    )
 
 
 def _concurrency(reading: Reading) -> dict[str, Any] | None:

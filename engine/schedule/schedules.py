@@ -123,10 +123,20 @@ def parse_schedule(
     schedule = restore_schedule(kind, expr, tz, start, options)
     fires = all(check() for check in schedule.compiled.feasible) and schedule.next(None)
     if kind not in UNTIMED and not fires:
-        raise refusal(
-            "never_fires", f"the schedule never fires: {shown(expr)}, or a rule in it, has no occurrence left"
-        )
+        raise refusal("never_fires", _never(schedule))
     return schedule
+
+
+def _never(schedule: Schedule) -> str:
+    """Why a schedule is refused that names nothing: between which bounds that is so."""
+    start, end, gone = schedule.start, schedule.options.get("end"), schedule.options.get("exdates")
+    since = "1970-01-01T00:00:00 (there is no start)" if start is None else start.isoformat()
+    until = "on" if end is None else f"to {end if isinstance(end, str) else end.isoformat()}"
+    left = ", once exdates are taken away" if gone else ""
+    return (
+        f"the schedule never fires: {shown(schedule.expr)}, or a rule in it, names no instant "
+        f"from {since} {until}{left}"
+    )
 
 
 def restore_schedule(

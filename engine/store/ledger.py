@@ -7,6 +7,7 @@ taken back, what has passed is written down with its reason. Writers hold the ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -28,11 +29,18 @@ GRACE = timedelta(seconds=30)
 
 
 def schedule_of(spec: ScheduleSpec, now: datetime, *, anchor: datetime | None = None) -> Schedule:
-    """The schedule that a definition states, anchored: at its own `start`, else at the stored one, else at `now`."""
+    """The schedule that a definition states, anchored: at its own `start`, else at the stored one, else at `now`.
+
+    Raises ValidationFailed, pointers into a v1 definition: what fires from some anchor may not from this one.
+    """
     start = datetime.fromisoformat(spec.start) if spec.start else anchor
     if start is None and spec.kind in ("rrule", "every", "condition"):
         start = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None, microsecond=0)
-    return parse_schedule(spec.kind, spec.expr, spec.timezone, start, _timing(spec.options))
+    try:
+        return parse_schedule(spec.kind, spec.expr, spec.timezone, start, _timing(spec.options))
+    except ValidationFailed as error:
+        placed = [replace(each, pointer=spec.place(each.pointer)) for each in error.errors]
+        raise ValidationFailed(error.message, errors=placed) from None
 
 
 def schedule_from(row: Row) -> Schedule:

@@ -70,6 +70,25 @@ async def test_one_bad_document_and_nothing_is_written(api: httpx2.AsyncClient, 
     assert await one(conn, "SELECT count(*) FROM duework.task") == 0
 
 
+async def test_a_schedule_that_is_over_is_refused_in_its_place(api: httpx2.AsyncClient) -> None:
+    """What fires from 1970 may not from the day on which it is stored: 422 with the place, for every document."""
+    over = {"rrule": "FREQ=DAILY;UNTIL=20200101T000000Z"}
+    seed = {
+        "title": "old", "schedule_kind": "rrule", "schedule_expr": over["rrule"],
+        "payload": {"pipeline": [{"uses": "core.echo"}]},
+    }  # fmt: skip
+    alone = await api.post("/apply", json=pipeline(schedule=over))
+    assert (alone.status_code, alone.json()["errors"][0]["pointer"]) == (422, "/schedule/rrule")
+    several = await api.post("/apply", json=[pipeline("z", schedule=over), pipeline("b"), seed])
+    assert several.status_code == 422
+    places = [(each["pointer"], each["code"]) for each in several.json()["errors"]]
+    assert places == [("/0/schedule/rrule", "never_fires"), ("/2/schedule_expr", "never_fires")]
+    asked = {name: seed[name] for name in ("schedule_kind", "schedule_expr")}
+    preview = await api.post("/schedules/preview", json=asked)
+    assert (preview.status_code, preview.json()["errors"][0]["pointer"]) == (422, "/schedule_expr")
+    assert (await api.get("/tasks")).json()["items"] == []
+
+
 async def test_a_dry_run_says_what_would_happen(api: httpx2.AsyncClient, conn: Connection) -> None:
     """The plan is worked out in full and taken back."""
     await api.post("/apply?set=s", json=[pipeline("keep"), pipeline("drop")])

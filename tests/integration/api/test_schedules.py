@@ -69,7 +69,9 @@ async def test_a_start_decides_and_its_absence_is_said(api: httpx2.AsyncClient) 
     assert (answer["start"], answer["notes"]) == ("2026-01-01T09:00:00", [])
     free = await previewed(api, {"schedule": rule}, "?n=1&after=2020-06-01T08:00:00Z")
     assert free["instants"][0]["local"] == "2020-06-03T10:00:00+02:00"
-    assert free["notes"] == ["there is no start: it is anchored at 2020-06-01T10:00:00"]
+    assert free["notes"] == [
+        "there is no start: it is anchored at 2020-06-01T10:00:00, where it takes what the rule leaves out"
+    ]
 
 
 SEED = {"schedule_kind": "cron", "schedule_expr": "30 2 * * *", "timezone": "America/New_York"}
