@@ -61,6 +61,8 @@ def _notes(found: Preview, jitter: timedelta) -> list[str]:
     notes = []
     if found.kind in ("event", "manual"):
         notes.append(f"there are no instants: it runs {found.words}")
+    elif found.ended and not found.instants:
+        notes.append("nothing is to come: the schedule has ended")
     if found.kind == "condition":
         notes.append("these are the moments of the probe; it runs when the probe turns true")
     if jitter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,11 +56,18 @@ def apply(
             confirm(f"Cancel {', '.join(gone)}?", yes)
     results = _send(api, found, set_name, prune, dry_run)
     for each in results:
-        for words in clock_changes(each) if each["result"] in ("created", "changed") else ():
+        for words in _remarks(each) if each["result"] in ("created", "changed") else ():
             say(f"{each['name']}: {words}")
-    api.show(results, "name", "result", "version", "status", "next")
+    rows = [{**each, "first": next(iter(each["next"]), None)} for each in results]
+    api.show(rows, "name", "result", "version", "status", "schedule", "first")
     if dry_run:
         say("nothing was changed")
+
+
+def _remarks(result: Mapping[str, Any]) -> Iterator[str]:
+    """What a person should know of a task that was stored: warnings, and the clock changes ahead."""
+    yield from (f"warning: {each['detail']}" for each in result["warnings"])
+    yield from clock_changes(result)
 
 
 def _readable(paths: Sequence[Path]) -> list[Checked]:

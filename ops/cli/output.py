@@ -37,7 +37,7 @@ class Output:
     query: str | None = None
 
     def show(self, value: Any, *columns: str) -> None:
-        """Print a mapping or a list of mappings; `columns` are what a table shows, all members without them."""
+        """Print a mapping or a list of mappings; `columns` are what people are shown, all members without them."""
         if self.query is not None:
             value, columns = _queried(self.query, value), ()
         print(self.text(value, columns))
@@ -114,8 +114,10 @@ def _people(value: Any, columns: Sequence[str]) -> str:
         names = list(columns) or list(dict.fromkeys(name for item in value for name in item))
         return _table(names, [[item.get(name) for name in names] for item in value])
     if isinstance(value, Mapping):
-        width = max(map(len, value), default=0)
-        return "\n".join(f"{name.ljust(width)}  {_member(member, width)}" for name, member in value.items())
+        chosen = {name: value.get(name) for name in columns} or value
+        width = max(map(len, chosen), default=0)
+        lines = (f"{name.ljust(width)}  {_member(member, width)}" for name, member in chosen.items())
+        return "\n".join(line.rstrip() for line in lines)
     if isinstance(value, list):
         return "\n".join(map(cell, value))
     return cell(value)

@@ -12,7 +12,6 @@ from ops.cli.remote import Remote, path, remote
 from ops.cli.runs import instant, parameters
 from ops.cli.tasks import Name, Reason, Yes
 
-COLUMNS = ("local", "utc", "run_at", "note")
 Start = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +43,8 @@ def upcoming(
     for words in (*answer["warnings"], *answer["notes"], *left_out(answer), *clock_changes(answer)):
         say(f"note: {words}")
     shown = [{"next": each["at"], "utc": each["at"], **each} for each in answer["instants"]]
-    api.show(shown, *COLUMNS)
+    jitter = ("run_at",) if answer["jitter_seconds"] else ()
+    api.show(shown, "local", "utc", *jitter, "note")
 
 
 @remote

@@ -60,6 +60,11 @@ def test_one_thing_is_shown_member_by_member() -> None:
     assert Output().text({"name": "a", "labels": {"tier": "2"}}) == 'name    a\nlabels  tier: "2"'
 
 
+def test_of_one_thing_people_see_the_members_chosen() -> None:
+    """A command that names columns shows those and no others, and no blanks at the ends of lines."""
+    assert Output().text(ITEMS[0], ["name", "next_run"]) == "name      a\nnext_run"
+
+
 def test_grid_clips_and_joins_lines() -> None:
     """A long cell ends in an ellipsis, and a cell never breaks its row."""
     assert grid(["x"], [["a\nb"], ["c" * 30]], widest=10) == " x\n -----------\n a b\n ccccccccc…".replace(
