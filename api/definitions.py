@@ -69,9 +69,7 @@ async def apply(call: Call, set_name: str | None, *, prune: bool) -> list[dict[s
     for name in sorted(names):  # one lock order for everybody
         try:
             results[name] = await _apply_one(call, names[name], name, set_name, now)
-        except (
-            ValidationFailed
-        ) as error:  # a schedule that never fires from its anchor; the others are heard too
+        except ValidationFailed as error:  # nothing fires from the anchor; the other tasks are heard too
             refused[name] = error
     if refused:
         raise refusal([refused.get(name) for name in names])

@@ -134,7 +134,7 @@ SELECT o.task_id, t.name AS task, o.scheduled_for, o.last_for, o.count,
 FROM duework.occurrence o
 LEFT JOIN duework.task t ON t.id = o.task_id
 LEFT JOIN duework.task_run r ON r.run_id = o.run_id AND r.final;
-COMMENT ON VIEW duework.occurrences IS 'The ledger: every scheduled instant with its disposition; why did it not run?';
+COMMENT ON VIEW duework.occurrences IS 'The ledger: every scheduled instant, and why it did not run';
 COMMENT ON COLUMN duework.occurrences.task_id IS 'The task';
 COMMENT ON COLUMN duework.occurrences.task IS 'The task''s name';
 COMMENT ON COLUMN duework.occurrences.scheduled_for IS 'The instant, or the first of a range';

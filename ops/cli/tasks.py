@@ -22,7 +22,7 @@ def list_tasks(
     api: Remote,
     status: Annotated[str | None, typer.Option("--status", help="active, paused or canceled.")] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="rrule, cron, every, once, event, manual.")
+        str | None, typer.Option("--kind", help="rrule, cron, every, once, event, condition, manual.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", "-l", help="name=value.")] = None,
     search: Annotated[str | None, typer.Option("--search", help="Words of the name or title.")] = None,
