@@ -48,6 +48,7 @@ class Held:
     lease: Lease
     deadline: float
     began: float
+    received: float
     stop: str | None = None
     task: asyncio.Task[None] | None = None
     finished: tuple[StepRecord, ...] = ()
@@ -57,6 +58,12 @@ class Held:
     def clock(self) -> datetime:
         """Database time: the lease's own instant plus what has passed here since; a clock change cannot move it."""
         return self.lease.leased_at + timedelta(seconds=time.monotonic() - self.began)
+
+    def early(self) -> float:
+        """Seconds until the run is due. Counted from the lease's arrival here, which no clock of the database's can be
+        behind, so that nothing starts before its instant."""
+        known = self.lease.leased_at + timedelta(seconds=time.monotonic() - self.received)
+        return (self.lease.run_at - known).total_seconds()
 
 
 class Runner:

@@ -65,10 +65,19 @@ async def lease(
 
 
 async def take(
-    conn: Connection, worker: str, limit: int, duration: timedelta, *, now: datetime | None = None
+    conn: Connection,
+    worker: str,
+    limit: int,
+    duration: timedelta,
+    *,
+    ahead: timedelta = timedelta(0),
+    now: datetime | None = None,
 ) -> tuple[list[Lease], list[Refused]]:
-    """The leases, and the due rows whose concurrency key had no free number: they are to be turned away."""
-    values = {"worker": worker, "limit": limit, "lease": duration, "now": now}
+    """The leases, and the due rows whose concurrency key had no free number: they are to be turned away.
+
+    What is due within `ahead` is leased too; the caller starts none of it before its `run_at`.
+    """
+    values = {"worker": worker, "limit": limit, "lease": duration, "ahead": ahead, "now": now}
     rows = await moving(conn, "lease_due_work", values)
     rows.sort(key=lambda row: (row["priority"], row["run_at"]))  # an UPDATE returns them as it comes to them
     taken = [Lease(**{name: row[name] for name in Lease.__slots__}) for row in rows if not row["refused"]]

@@ -185,7 +185,9 @@ async def test_skip_is_told_in_the_ledger(conn: Connection) -> None:
         ("skipped", None, reason),
         ("ran", "succeeded", None),
     ]
-    statuses = await rows(conn, "SELECT status FROM duework.runs WHERE status <> 'scheduled' ORDER BY run_id")
+    statuses = await rows(
+        conn, "SELECT status FROM duework.runs WHERE status <> 'scheduled' ORDER BY scheduled_for"
+    )
     assert [row["status"] for row in statuses] == ["succeeded", "skipped", "succeeded"]
 
 

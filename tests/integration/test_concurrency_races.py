@@ -151,7 +151,7 @@ async def test_twenty_thousand_waiting_rows_slow_nobody(conn: Connection) -> Non
     free = await make_task(conn, "free")
     for _ in range(5):
         await queue(conn, free)
-    lease = {"worker": "w1", "limit": 10, "lease": LONG, "now": None}
+    lease = {"worker": "w1", "limit": 10, "lease": LONG, "ahead": timedelta(0), "now": None}
     ended = {"keys": ["task:job"], "slots": [0], "run_ids": [holder], "now": None}
     bounds: dict[str, tuple[Row, int]] = {
         "lease_due_work": (lease, 100),

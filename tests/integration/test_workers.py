@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from datetime import timedelta
 
 from engine import db
@@ -11,6 +12,7 @@ from engine.db import Connection
 from engine.store import leases, runs
 from tests.factories import make_task, one, queue, rows, step, until
 from tests.processes import Crew
+from workers.runner import Held
 
 NEVER = timedelta(minutes=5)
 HELD = "SELECT FROM duework.due_work WHERE locked_by IS NOT NULL HAVING count(*) >= %s"
@@ -183,3 +185,20 @@ async def test_a_run_of_another_task_is_queued_once(conn: Connection) -> None:
             found.append(await runs.enqueue_once(conn, request, f"{parent}:step"))
     assert found == [{"run_id": found[0]["run_id"], "deduplicated": False}] * 3
     assert await one(conn, "SELECT count(*) FROM duework.due_work WHERE parent_run_id = %s", parent) == 1
+
+
+async def test_what_is_due_in_a_moment_is_leased_and_held(conn: Connection) -> None:
+    """A worker takes a run shortly before its instant; one with a concurrency key only when it has come."""
+    at = await db.clock(conn)
+    plain, keyed = await make_task(conn), await make_task(conn, "keyed", concurrency={"limit": 1})
+    for task in (plain, keyed):
+        await queue(conn, task, run_at=at)
+    early, moment, lease = at - timedelta(milliseconds=20), timedelta(milliseconds=25), timedelta(seconds=30)
+    assert await leases.take(conn, "w1", 9, lease, now=early) == ([], [])
+    (held,), _ = await leases.take(conn, "w1", 9, lease, ahead=moment, now=early)
+    assert held.task_id == plain["id"]
+    received = time.monotonic()
+    waiting = Held(held, received + 30, received - 5, received)
+    assert 0 < waiting.early() <= 0.02, "counted from the lease's arrival, not from when it was asked for"
+    (held,), _ = await leases.take(conn, "w1", 9, lease, ahead=moment, now=at)
+    assert held.task_id == keyed["id"]

@@ -3,8 +3,8 @@
     python -m tests.load.punctual [--seconds 60] [--tasks 20]
 
 A scheduler and a worker process with their default settings; tasks that fire every second, each at a phase of its
-own, and rules that fire together on the full second. Every figure is read from the history, by the database's
-clock. The first seconds, in which processes start and definitions are compiled, are shown on a line of their own.
+own. Every figure is read from the history, by the database's clock. The first seconds, in which processes start and
+definitions are compiled, are shown on a line of their own.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def document(number: int, schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 def schedules(count: int) -> list[dict[str, Any]]:
-    """Every fourth fires on the full second, the others spread over it."""
+    """The first is a rule, which fires on the full second; the others are spread over it."""
     phased = [
         {"every": "1s", "start": f"2026-01-01T00:00:00.{n * 1_000_000 // count:06}"} for n in range(count)
     ]
-    return [{"rrule": "FREQ=SECONDLY"} if n % 4 == 0 else each for n, each in enumerate(phased)]
+    return [{"rrule": "FREQ=SECONDLY"} if n == 0 else each for n, each in enumerate(phased)]
 
 
 async def define(conn: db.Connection, count: int) -> None:

@@ -1,4 +1,6 @@
--- Take up to %(limit)s due rows for one worker, priority 1 first, oldest first within a priority.
+-- Take up to %(limit)s due rows for one worker, priority 1 first, oldest first within a priority; those too that
+-- are due within %(ahead)s, which the worker holds until then; not those with a concurrency key, which is asked for at
+-- the instant.
 -- Promises: no row is handed to two workers; each lease has a fence larger than every earlier one; a row with a
 -- concurrency key is leased only with a number under that key, taken here or held from before. Rows whose key had
 -- no free number come back as `refused`, without a lease, for turning away.
@@ -15,7 +17,8 @@ WITH picked AS MATERIALIZED (
            w.concurrency_key AS key, w.concurrency_limit AS most, w.key_slot
     FROM duework.due_work w
     WHERE w.slot >= 0 AND NOT w.waiting AND w.priority = p.priority
-      AND w.run_at <= coalesce(%(now)s::timestamptz, now())
+      AND w.run_at <= coalesce(%(now)s::timestamptz, now()) + %(ahead)s
+      AND (w.concurrency_key IS NULL OR w.run_at <= coalesce(%(now)s::timestamptz, now()))
       AND w.locked_until IS NULL
       AND (w.expires_at IS NULL OR w.expires_at > coalesce(%(now)s::timestamptz, now()) OR w.attempt > 0)
     ORDER BY w.run_at
