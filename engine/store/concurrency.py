@@ -71,11 +71,14 @@ async def _wake(conn: Connection, freed: Sequence[tuple[str, int, UUID]], now: d
     return woken
 
 
-async def turn_away(conn: Connection, refused: Sequence[Refused], *, now: datetime | None = None) -> int:
+async def turn_away(
+    conn: Connection, refused: Sequence[Refused], *, now: datetime | None = None
+) -> tuple[int, dict[UUID, UUID]]:
     """Take rows whose key is exhausted out of the way of leases, with all others that ask for it in vain.
 
     They wait, or end as skipped. Rows of a key that has a free number by now are left alone: the next lease
-    takes them. How many were turned away.
+    takes them. So are those that came to replace others, until enough holders were told. How many were turned
+    away, and which runs have to be told to end, for whom: {holder: newcomer}.
     """
     most: dict[str, int] = {}
     for one in refused:
@@ -87,19 +90,19 @@ async def turn_away(conn: Connection, refused: Sequence[Refused], *, now: dateti
         below = {key: _first_free(rows) for key, rows in holders.items()}
         full = {"keys": list(below), "below": list(below.values()), "limit": AT_ONCE, "now": now}
         rows = await moving(conn, "pick_refused", full)
-        skipped = {
+        rivals = await _rivals(conn, [row for row in rows if row["on_conflict"] == "cancel_running"])
+        told = await _to_tell(conn, rivals)
+        skipped = _superseded(rivals) | {
             row["run_id"]: _taken(holders[row["concurrency_key"]])
             for row in rows
             if row["on_conflict"] == "skip"
         }
-        rivals = [row for row in rows if row["on_conflict"] == "cancel_running"]
-        if rivals:
-            skipped |= await _superseded(conn, rivals)
         await skip(conn, skipped, now=now)
-        waiting = [row["run_id"] for row in rows if row["run_id"] not in skipped]
+        asking = {row["run_id"] for key in told for row in rivals[key]}
+        waiting = [row["run_id"] for row in rows if row["run_id"] not in skipped.keys() | asking]
         if waiting:
             await moving(conn, "park_waiting", {"run_ids": waiting})
-    return len(rows)
+    return len(waiting) + len(skipped), {holder: newest for each in told.values() for holder, newest in each}
 
 
 async def skip(conn: Connection, reasons: Mapping[UUID, str], *, now: datetime | None = None) -> None:
@@ -107,34 +110,6 @@ async def skip(conn: Connection, reasons: Mapping[UUID, str], *, now: datetime |
     if reasons:
         values = {"run_ids": list(reasons), "reasons": list(reasons.values()), "now": now}
         await moving(conn, "skip_due_work", values)
-
-
-async def to_replace(conn: Connection, refused: Sequence[Refused]) -> dict[UUID, UUID]:
-    """The runs that have to end for those that came to replace them: {holder: newcomer}.
-
-    As many as there are newcomers, counting those that wait and those that were asked to end before, and no
-    more than the limit; the longest holders first.
-    """
-    newcomers: defaultdict[str, list[Refused]] = defaultdict(list)
-    for one in refused:
-        if one.on_conflict == "cancel_running":
-            newcomers[one.key].append(one)
-    if not newcomers:
-        return {}
-    values = {"keys": list(newcomers)}
-    holders = _by_key(await db.fetch(conn, "list_holders", values))
-    waiting = _by_key(await db.fetch(conn, "count_rivals", values))
-    found: dict[UUID, UUID] = {}
-    for key, arrived in newcomers.items():
-        limit = max(one.limit for one in arrived)
-        rows = [row for row in holders.get(key, ()) if row["slot"] < limit]
-        if len(rows) < limit:
-            continue  # a number is free by now
-        wanted = min(limit, len(arrived) + sum(row["many"] for row in waiting.get(key, ())))
-        wanted -= sum(row["asked"] for row in rows)
-        asked = [row["run_id"] for row in rows if not row["asked"]][: max(wanted, 0)]
-        found |= dict.fromkeys(asked, arrived[-1].run_id)
-    return found
 
 
 async def sweep(conn: Connection, *, now: datetime | None = None) -> int:
@@ -149,18 +124,49 @@ async def sweep(conn: Connection, *, now: datetime | None = None) -> int:
     return await _wake(conn, [*gone, *((row["key"], row["slot"], UUID(int=0)) for row in idle)], now)
 
 
-async def _superseded(conn: Connection, arrived: Sequence[Row]) -> dict[UUID, str]:
-    """Which of those that came to replace others are themselves replaced: only the newest, up to the limit, wait."""
+async def _rivals(conn: Connection, arrived: Sequence[Row]) -> dict[str, list[Row]]:
+    """Those that came to replace the holders of each key, with those that wait for the same, the newest first."""
+    if not arrived:
+        return {}
     keys = sorted({row["concurrency_key"] for row in arrived})
     earlier = await moving(conn, "pick_rivals", {"keys": keys})
     rivals: defaultdict[str, list[Row]] = defaultdict(list)
     for row in sorted([*earlier, *arrived], key=lambda row: (row["run_at"], row["run_id"]), reverse=True):
         rivals[row["concurrency_key"]].append(row)
-    reasons: dict[UUID, str] = {}
-    for rows in rivals.values():
-        for row in rows[max(one["concurrency_limit"] for one in rows) :]:
-            reasons[row["run_id"]] = f"replaced by run {rows[0]['run_id']} before it began"
-    return reasons
+    return dict(rivals)
+
+
+def _superseded(rivals: Mapping[str, Sequence[Row]]) -> dict[UUID, str]:
+    """Which of those that came to replace others are themselves replaced: only the newest, up to the limit, wait."""
+    return {
+        row["run_id"]: f"replaced by run {rows[0]['run_id']} before it began"
+        for rows in rivals.values()
+        for row in rows[_limit(rows) :]
+    }
+
+
+async def _to_tell(
+    conn: Connection, rivals: Mapping[str, Sequence[Row]]
+) -> dict[str, list[tuple[UUID, UUID]]]:
+    """The holders of each key that have to end and were not told yet, each with the newest of its rivals.
+
+    As many as there are rivals, and no more than the limit; the longest holders first. The numbers are locked.
+    """
+    told: dict[str, list[tuple[UUID, UUID]]] = {}
+    found = await db.fetch(conn, "list_holders", {"keys": list(rivals)}) if rivals else []
+    for key, holders in _by_key(found).items():
+        rows, newest = [row for row in holders if row["slot"] < _limit(rivals[key])], rivals[key][0]["run_id"]
+        wanted = min(_limit(rivals[key]), len(rivals[key])) - sum(row["asked"] for row in rows)
+        left = [(row["run_id"], newest) for row in rows if not row["asked"]][: max(wanted, 0)]
+        if left:
+            told[key] = left
+    return told
+
+
+def _limit(rows: Iterable[Row]) -> int:
+    """The largest limit that rows of one key name."""
+    most: int = max(row["concurrency_limit"] for row in rows)
+    return most
 
 
 def _by_key(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -87,16 +87,17 @@ async def take(
 async def turn_away(conn: Connection, refused: Sequence[Refused], *, now: datetime | None = None) -> int:
     """Make due rows wait for their concurrency key, or end them, as each of them says; how many there were.
 
-    Those that are to be replaced are told first, each in a transaction of its own: if this process dies in
-    between, the newcomer is still there to ask again. No number is locked meanwhile, so a run that is ending at
-    this moment is waited for and cannot wait for us.
+    A row that came to replace others waits only once enough of them were told, each in a transaction of its own:
+    if this process dies in between, or more arrive, it is still there to ask again. No number is locked
+    meanwhile, so a run that is ending at this moment is waited for and cannot wait for us.
     """
     if not refused:
         return 0
-    for holder, newcomer in (await concurrency.to_replace(conn, refused)).items():
+    gone, told = await concurrency.turn_away(conn, refused, now=now)
+    for holder, newcomer in told.items():
         async with conn.transaction():
             await cancel(conn, holder, f"replaced by run {newcomer}", now=now)
-    return await concurrency.turn_away(conn, refused, now=now)
+    return gone + (await concurrency.turn_away(conn, refused, now=now))[0] if told else gone
 
 
 def _refused(row: Row) -> Refused:
