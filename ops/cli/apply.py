@@ -59,7 +59,7 @@ def apply(
         for words in _remarks(each) if each["result"] in ("created", "changed") else ():
             say(f"{each['name']}: {words}")
     rows = [{**each, "first": next(iter(each["next"]), None)} for each in results]
-    api.show(rows, "name", "result", "version", "status", "schedule", "first")
+    api.show(rows, "name", "result", "version", "schedule", "first")
     if dry_run:
         say("nothing was changed")
 

@@ -11,12 +11,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import repeat
 from numbers import Number
 from typing import Any
 
 import typer
 
 NAMES = ("name", "address", "run_id", "event_id", "id")  # what identifies a thing, the best first
+WIDEST = 10_000  # characters of a line, where nothing is cut off
+SENTENCE = 24  # characters in which words can still be read, below each other
 
 
 class Format(StrEnum):
@@ -131,20 +134,29 @@ def _member(value: Any, indent: int) -> str:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns of words are wrapped; instants, names and ids are whole, however narrow the terminal."""
     heads = [name.upper().replace("_", " ") for name in names]
     if not sys.stdout.isatty():
-        return grid(heads, rows, widest=10_000)
+        return grid(heads, rows, widest=WIDEST)
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    table = Table(*heads, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(_coloured(cell(value)) for value in row))
-    console = Console()
+    cells = [[cell(value) for value in row] for row in rows]
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for head, column in zip(heads, zip(*cells, strict=True) if cells else repeat(()), strict=False):
+        words = any(" " in text for text in column)
+        longest = max(map(len, (head, *column)))
+        least = min(longest, SENTENCE) if words else longest
+        table.add_column(head, no_wrap=not words, min_width=least, overflow="fold")
+    for row in cells:
+        table.add_row(*map(_coloured, row))
+    needed = Measurement.get(Console(width=WIDEST), Console(width=WIDEST).options, table).minimum
+    console = Console(width=max(Console().width, needed))
     with console.capture() as captured:
         console.print(table)
-    return captured.get().strip("\n")
+    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
 
 
 def _coloured(text: str) -> Any:

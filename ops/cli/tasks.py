@@ -14,7 +14,7 @@ Name = Annotated[str, typer.Argument(help="The task's name or id.", show_default
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the task.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, at most.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-COLUMNS = ("name", "state", "schedule_kind", "schedule_expr", "timezone", "next_run", "priority")
+COLUMNS = ("name", "state", "schedule", "next_run")
 
 
 @remote

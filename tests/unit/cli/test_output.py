@@ -91,3 +91,19 @@ def test_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     text = Output().text([{"task": "a", "status": "failed"}, {"task": "b", "status": "succeeded"}])
     assert "\x1b[31mfailed" in text
     assert "\x1b[32msucceeded" in text
+
+
+def test_a_narrow_terminal_breaks_words_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences go over several lines; an instant and an id are whole, even where the terminal is too narrow."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    run, note = "01a1fed5-7b77-7c87-be0b-11465b421121", "clocks go forward from 02:00 to 03:00 on this day"
+    text = Output().text([{"run_id": run, "at": "2027-03-14T08:30:00Z", "duration_ms": None, "note": note}])
+    assert "DURATION MS" in text
+    line = next(each for each in text.splitlines() if run in each)
+    assert "2027-03-14T08:30:00Z" in line
+    assert "…" not in text
+    assert note not in text
+    assert all(word in text for word in note.split())
