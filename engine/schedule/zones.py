@@ -15,6 +15,8 @@ from tzdata import IANA_VERSION  # type: ignore[import-untyped] # the package sh
 
 from engine.schedule.refusals import did_you_mean, refusal, shown
 
+EXAMPLE = " Write it like Europe/Chisinau, or UTC."
+
 
 def tzdata_version() -> str:
     """The IANA release in use, such as "2026a"."""
@@ -31,7 +33,7 @@ def load_zone(name: str) -> ZoneInfo:
     """The zone called `name` ("Europe/Chisinau", "UTC"). Raises ValidationFailed for an unknown name."""
     if not isinstance(name, str) or name not in zone_names():
         hint = did_you_mean(name, zone_names()) if isinstance(name, str) and len(name) < 64 else ""
-        raise refusal("timezone", f"{shown(name)} is not an IANA time zone.{hint}", "/timezone")
+        raise refusal("timezone", f"{shown(name)} is not an IANA time zone.{hint or EXAMPLE}", "/timezone")
     return _read_zone(name)
 
 
