@@ -67,7 +67,9 @@ async def retry(call: Call) -> Answer:
         parent_run_id=run_id,
         created_by=call.agent.id,
     )
-    run = presentation.queued(await runs.enqueue(call.conn, request), task) | {"parent_run_id": run_id}
+    # An event of which no key can be made had its run all the same; it is retried like any other.
+    queued = await runs.enqueue(call.conn, request, keyed=False)
+    run = presentation.queued(queued, task) | {"parent_run_id": run_id}
     run["trigger"] = "retry"
     await call.audit("run.retried", f"run:{run['run_id']}", of=str(run_id), task=task["name"])
     return _accepted(call, run, "a new run is queued")

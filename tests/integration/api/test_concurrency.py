@@ -8,7 +8,7 @@ import httpx2
 
 from engine.db import Connection
 from engine.store import leases
-from tests.factories import lease_one
+from tests.factories import lease_one, run_row
 from tests.integration.api.clients import pipeline
 
 
@@ -36,3 +36,19 @@ async def test_a_run_that_waits_is_shown_and_canceled(api: httpx2.AsyncClient, c
     assert (await api.get(f"/runs/{second}")).json()["status"] == "waiting"
     assert (await api.post(f"/runs/{second}/cancel")).status_code == 202
     assert (await api.get(f"/runs/{second}")).json()["status"] == "canceled"
+
+
+async def test_a_run_without_a_key_is_retried(api: httpx2.AsyncClient, conn: Connection) -> None:
+    """An event of which the key cannot be made runs under the task's own limit; so does its retry."""
+    waits = {"schedule": {"event": {"topic": "order.paid"}}, "concurrency": {"key": "${event.payload.city}"}}
+    assert (await api.post("/tasks", json=pipeline("job", **waits))).status_code == 201
+    published = await api.post("/events", json={"topic": "order.paid", "payload": {}})
+    assert published.status_code == 202
+    lease = await lease_one(conn)
+    assert lease.concurrency_key == "task:job"
+    async with conn.transaction():
+        await leases.settle(conn, [run_row(lease, "failed")], [])
+    answer = await api.post(f"/runs/{lease.run_id}/retry")
+    assert answer.status_code == 202, answer.text
+    again = await lease_one(conn)
+    assert (str(again.run_id), again.concurrency_key) == (answer.json()["run_id"], "task:job")
