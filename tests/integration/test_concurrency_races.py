@@ -6,6 +6,7 @@ import asyncio
 import random
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from psycopg import sql
@@ -15,7 +16,7 @@ from engine.db import Connection, Row
 from engine.pipeline import parse_definition
 from engine.store import concurrency, leases, tasks
 from engine.store.leases import Lease
-from tests.factories import lease_one, make_task, one, queue, rows, run_row, waits
+from tests.factories import document, lease_one, make_task, one, queue, rows, run_row, waits
 from tests.integration.test_concurrency import holders, ids, lease_all, limited, settle, waiting
 from tests.polling import poll_until
 
@@ -103,6 +104,46 @@ async def test_what_is_left_behind_is_swept(conn: Connection) -> None:
     assert ids(await lease_all(conn)) == [third]
     assert await concurrency.sweep(conn) == 0
     assert set((await holders(conn)).values()) == {third}
+
+
+async def test_one_behind_the_next_in_line_is_swept_too(conn: Connection, database_url: str) -> None:
+    """The free number is too high for the next in line; who may have it was locked when it was freed, and is woken."""
+    narrow = await limited(conn, "narrow", key="shared")
+    wide = await limited(conn, "wide", key="shared", limit=3)
+    await queue(conn, narrow)
+    held = await lease_all(conn)
+    for _ in range(2):
+        await queue(conn, wide)
+    held += await lease_all(conn)
+    next_, behind = await queue(conn, narrow), await queue(conn, wide)
+    assert await lease_all(conn) == []
+    async with await db.connect(database_url, "other") as other, other.transaction():
+        await other.execute("SELECT FROM duework.due_work WHERE id = %s FOR UPDATE", [behind])
+        await settle(conn, held[2])
+    assert await waiting(conn) == [next_, behind]
+    assert await concurrency.sweep(conn) == 1
+    assert ids(await lease_all(conn)) == [behind]
+
+
+async def test_a_key_of_a_version_that_has_made_way_limits_nobody(
+    conn: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is taken from the task while a run is asked for, whose key was already made: it is queued without."""
+    task = await make_task(conn, params={"k": "a"}, concurrency={"key": "${params.k}", "limit": 1})
+    read = tasks.definition
+    async with await db.connect(database_url, "editor") as editor:
+
+        async def overtaken(reader: Connection, task_id: UUID, version: int) -> dict[str, Any]:
+            found = await read(reader, task_id, version)
+            async with editor.transaction():
+                current = await tasks.get(editor, task_id, lock=True)
+                await tasks.change(editor, current, parse_definition(document()), await db.clock(editor))
+            return found
+
+        monkeypatch.setattr(tasks, "definition", overtaken)
+        run_id = await queue(conn, task)
+    (lease,) = await lease_all(conn)
+    assert (lease.run_id, lease.task_version, lease.concurrency_key) == (run_id, 2, None)
 
 
 async def test_slots_rotate_while_rows_wait(conn: Connection) -> None:

@@ -1,6 +1,8 @@
 -- Numbers that are free although rows wait for their key: a wake-up that met a row which was locked at that moment.
--- Promises: at most one number per key, and up to %(limit)s keys; each key costs two index look-ups, however many
--- rows wait for it. Locks: none. Fence: none; wake_waiting takes a number only while it is free.
+-- Promises: at most one number per key, and up to %(limit)s keys; each key costs two index look-ups and a few rows,
+-- however many wait for it. With different limits under one key the next in line may not be allowed the number that is
+-- free, and somebody behind may: the next ten are looked at.
+-- Locks: none. Fence: none; wake_waiting takes a number only while it is free.
 WITH RECURSIVE keys AS (
   (SELECT w.concurrency_key AS key, 1 AS many FROM duework.due_work w
    WHERE w.slot = -1 AND w.concurrency_key > '' AND w.waiting ORDER BY w.concurrency_key LIMIT 1)
@@ -12,9 +14,10 @@ WITH RECURSIVE keys AS (
 SELECT k.key, f.slot
 FROM keys k
 CROSS JOIN LATERAL (
-  SELECT w.concurrency_limit AS most FROM duework.due_work w
-  WHERE w.slot = -1 AND w.waiting AND w.concurrency_key = k.key
-  ORDER BY w.priority, w.run_at LIMIT 1
+  SELECT max(n.most) AS most
+  FROM (SELECT w.concurrency_limit AS most FROM duework.due_work w
+        WHERE w.slot = -1 AND w.waiting AND w.concurrency_key = k.key
+        ORDER BY w.priority, w.run_at LIMIT 10) n
 ) d
 CROSS JOIN LATERAL (
   SELECT g.slot FROM generate_series(0, d.most - 1) AS g(slot)

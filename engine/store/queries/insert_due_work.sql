@@ -17,7 +17,9 @@ FROM duework.task t, unnest(%(instants)s::timestamptz[]) WITH ORDINALITY AS i(sc
      LATERAL (SELECT coalesce(%(now)s::timestamptz, now()) AS at,
                      coalesce(%(run_at)s::timestamptz, %(now)s::timestamptz, now())
                        + (i.number - 1) * interval '1 microsecond' AS run_at) w,
-     LATERAL (SELECT coalesce(%(concurrency_key)s, t.concurrency_key) AS key) k
+     -- A key that was made of a version which has made way for one without a limit is none.
+     LATERAL (SELECT CASE WHEN t.concurrency ->> 'on_conflict' <> 'allow'
+                          THEN coalesce(%(concurrency_key)s, t.concurrency_key) END AS key) k
 WHERE t.id = %(task_id)s
   AND (t.dedupe_key IS NULL OR %(admitted)s OR %(trigger)s IN ('backfill', 'retry'))
   AND (%(concurrency_key)s::text IS NOT NULL OR t.concurrency ->> 'on_conflict' = 'allow'
