@@ -86,7 +86,7 @@ def _plan(row: Row, horizon: timedelta, grace: timedelta, countable: int) -> tup
             options = replace(options, apart=row["dedupe_window"] or options.window)
         jitter = parse_duration(row["schedule_options"].get("jitter", 0))
         return catchup.plan(schedule, options, row["next_run"], row["at"], horizon, countable), jitter
-    except (ValidationFailed, ArithmeticError, TypeError, ValueError) as error:
+    except (ValidationFailed, ArithmeticError, LookupError, TypeError, ValueError) as error:
         log = telemetry.logger("scheduler.tick")
         log.error("task.unschedulable", task_id=str(row["id"]), task=row["name"], error=str(error))
         return Plan((), (), None), timedelta(0)

@@ -353,6 +353,7 @@ async def test_the_ledger_guards_what_the_row_lock_does_not(conn: Connection) ->
         "UPDATE duework.task SET schedule_expr = 'FREQ=NEVER' WHERE name = 'bad'",
         "UPDATE duework.task SET timezone = 'Mars/Olympus' WHERE name = 'bad'",
         "UPDATE duework.task SET schedule_options = '{\"jitter\": \"x\"}' WHERE name = 'bad'",
+        'UPDATE duework.task SET schedule_options = \'{"catchup": {"policy": "some"}}\' WHERE name = \'bad\'',
         'UPDATE duework.task SET schedule_options = \'{"catchup": {"policy": "all", "max": 2.5}}\', '
         "next_run = next_run - interval '20 hours', schedule_start = '2020-01-01' WHERE name = 'bad'",
     ],
