@@ -89,7 +89,9 @@ async def run_now(call: Call) -> Answer:
     run = await runs.enqueue(call.conn, request)
     if run["deduplicated"]:
         await call.audit("run.deduplicated", f"run:{run['run_id']}", task=row["name"])
-        return _asked(call, _standing(call, run), f"run {run['run_id']} stands for this one: nothing is queued")
+        return _asked(
+            call, _standing(call, run), f"run {run['run_id']} stands for this one: nothing is queued"
+        )
     await call.audit("run.requested", f"run:{run['run_id']}", task=row["name"])
     return _asked(call, presentation.queued(run, row), "the run is queued")
 
