@@ -8,6 +8,7 @@ into instants. Nothing here knows the present time or does any I/O beyond readin
 """
 
 from engine.schedule.dst import DstPolicy
+from engine.schedule.kinds import default_start
 from engine.schedule.schedules import (
     Schedule,
     jitter_offset,
@@ -21,6 +22,7 @@ from engine.schedule.zones import tzdata_version
 __all__ = [
     "DstPolicy",
     "Schedule",
+    "default_start",
     "describe",
     "jitter_offset",
     "occurrences",

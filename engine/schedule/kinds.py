@@ -22,6 +22,7 @@ from engine.schedule.excluding import Source
 from engine.schedule.refusals import refusal, shown
 from engine.schedule.rule import Rule
 from engine.schedule.subdaily import ElapsedRule
+from engine.schedule.zones import load_zone
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 a wall time, read in the schedule's zone
 SHORTEST_INTERVAL = timedelta(seconds=1)
@@ -136,6 +137,32 @@ def compile_manual(expr: str, frame: Frame) -> Compiled:
     if expr.strip() not in ("", "manual"):
         raise refusal("manual", f"a manual schedule has no expression, but there is {shown(expr)}")
     return Compiled(frame)
+
+
+def default_start(kind: str, expr: str, tz: str, now: datetime) -> datetime:
+    """Where a schedule without a start is anchored when it is stored at `now`: naive wall time in the zone `tz`.
+
+    A rule that names hours means full ones, one that names minutes full minutes: BYHOUR=8 is 08:00:00, not the
+    minute at which it was stored. The next full one is taken, so that COUNT counts nothing that has passed; in the
+    last hour of a day the last full one, because what else the rule leaves out is meant of today.
+    """
+    at = now.astimezone(load_zone(tz)).replace(tzinfo=None, microsecond=0)
+    rules = _content(expr).rules if kind == "rrule" else []
+    unit = min((_named_unit(rule) for rule in rules), default=1)
+    rest = timedelta(seconds=(60 * at.minute + at.second) % unit)
+    if not rest:
+        return at
+    following = at - rest + timedelta(seconds=unit)
+    return following if following.date() == at.date() else at - rest
+
+
+def _named_unit(rule: Rule) -> int:
+    """The finest unit of time of day, in seconds, that the rule names and leaves the rest of open."""
+    if rule.bysecond or rule.freq in ("MINUTELY", "SECONDLY"):
+        return 1
+    if rule.byminute:
+        return 60
+    return 3600 if rule.byhour and rule.freq != "HOURLY" else 1
 
 
 def rule_source(rule: Rule, frame: Frame) -> Source:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, func, select
 
@@ -21,7 +20,7 @@ from engine.db import Connection, Row
 from engine.errors import ValidationFailed
 from engine.pipeline import ScheduleSpec
 from engine.pipeline.definition import TIMING_OPTIONS
-from engine.schedule import Schedule, parse_schedule, restore_schedule
+from engine.schedule import Schedule, default_start, parse_schedule, restore_schedule
 from engine.store import leases
 from engine.store.tables import occurrence
 
@@ -29,14 +28,15 @@ GRACE = timedelta(seconds=30)
 
 
 def schedule_of(spec: ScheduleSpec, now: datetime, *, anchor: datetime | None = None) -> Schedule:
-    """The schedule that a definition states, anchored: at its own `start`, else at the stored one, else at `now`.
+    """The schedule that a definition states, anchored: at its own `start`, else at the stored one, else at `now`
+    or the full hour or minute that its rule means.
 
     Raises ValidationFailed, pointers into a v1 definition: what fires from some anchor may not from this one.
     """
     start = datetime.fromisoformat(spec.start) if spec.start else anchor
-    if start is None and spec.kind in ("rrule", "every", "condition"):
-        start = now.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None, microsecond=0)
     try:
+        if start is None and spec.kind in ("rrule", "every", "condition"):
+            start = default_start(spec.kind, spec.expr, spec.timezone, now)
         return parse_schedule(spec.kind, spec.expr, spec.timezone, start, _timing(spec.options))
     except ValidationFailed as error:
         placed = [replace(each, pointer=spec.place(each.pointer)) for each in error.errors]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from engine.schedule import (
+    default_start,
     jitter_offset,
     occurrences,
     parse_schedule,
@@ -188,3 +190,25 @@ def test_zone_data_is_the_pinned_package() -> None:
     """The version is an IANA release."""
     assert tzdata_version()[:2] == "20"
     assert load_zone("Europe/Chisinau").key == "Europe/Chisinau"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "now", "expected"),
+    [
+        ("rrule", "FREQ=DAILY;BYHOUR=8", "10:20:31", "11:00:00"),
+        ("rrule", "FREQ=DAILY;BYHOUR=8", "11:00:00", "11:00:00"),
+        ("rrule", "FREQ=MONTHLY;BYHOUR=8", "23:20:31", "23:00:00"),
+        ("rrule", "FREQ=DAILY;BYHOUR=8;BYMINUTE=30", "10:20:31", "10:21:00"),
+        ("rrule", "FREQ=HOURLY;BYMINUTE=30", "10:20:31", "10:21:00"),
+        ("rrule", "FREQ=DAILY;BYHOUR=8;BYSECOND=5", "10:20:31", "10:20:31"),
+        ("rrule", "FREQ=WEEKLY;BYDAY=MO", "10:20:31", "10:20:31"),
+        ("rrule", "FREQ=MINUTELY;INTERVAL=15;BYHOUR=9", "10:20:31", "10:20:31"),
+        ("rrule", "RRULE:FREQ=DAILY;BYHOUR=8\nRRULE:FREQ=DAILY", "10:20:31", "10:20:31"),
+        ("every", "15m", "10:20:31", "10:20:31"),
+    ],
+)
+def test_without_a_start_named_hours_are_full_ones(kind: str, rule: str, now: str, expected: str) -> None:
+    """The anchor of a rule without a start is the next full hour or minute that its parts mean."""
+    stored = datetime.fromisoformat(f"2026-03-10T{now}.250000").replace(tzinfo=ZoneInfo("Europe/Berlin"))
+    anchor = default_start(kind, rule, "Europe/Berlin", stored.astimezone(UTC))
+    assert anchor == datetime.fromisoformat(f"2026-03-10T{expected}")
