@@ -72,7 +72,7 @@ async def change(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
-    """End a task; its history stays."""
+    """End a task and what of it nobody has begun; its history stays."""
     row = await _locked(call)
     await tasks.cancel(call.conn, row["id"], await db.clock(call.conn))
     await call.audit("task.canceled", f"task:{row['id']}", name=row["name"])
@@ -112,7 +112,7 @@ async def resume(call: Call) -> Answer:
 
 
 async def cancel(call: Call) -> Answer:
-    """End a task for good; its history stays."""
+    """End a task for good, and what of it nobody has begun; its history stays."""
     row = await _locked(call)
     after = await tasks.cancel(call.conn, row["id"], await db.clock(call.conn), _reason(call))
     return await _moved(call, row, after, "task.canceled")

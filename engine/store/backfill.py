@@ -17,8 +17,7 @@ from engine.catchup import TICK
 from engine.db import Connection, Row
 from engine.errors import Problem, ValidationFailed
 from engine.schedule import Schedule
-from engine.store import concurrency, ledger
-from engine.store.moves import moving
+from engine.store import leases, ledger
 
 MOST = 1000
 """Runs of one backfill, at most."""
@@ -75,10 +74,7 @@ async def cancel(
     conn: Connection, task_id: UUID, backfill_id: UUID | None, reason: str, *, now: datetime | None = None
 ) -> int:
     """End the runs of a task's backfills (or of one) that nobody has begun; how many there were."""
-    values = {"task_id": task_id, "backfill_id": backfill_id, "reason": reason, "now": now}
-    rows = await moving(conn, "cancel_backfill", values)
-    await concurrency.free(conn, rows, now=now)
-    return len(rows)
+    return await leases.cancel_unstarted(conn, await live(conn, task_id, backfill_id), reason, now=now)
 
 
 async def live(conn: Connection, task_id: UUID, backfill_id: UUID | None) -> list[UUID]:

@@ -236,6 +236,15 @@ async def cancel(conn: Connection, run_id: UUID, reason: str, *, now: datetime |
     return "canceled"
 
 
+async def cancel_unstarted(
+    conn: Connection, run_ids: Sequence[UUID], reason: str, *, now: datetime | None = None
+) -> int:
+    """End those of the runs that nobody has begun; how many there were. A run that was ever leased is left alone."""
+    rows = await moving(conn, "cancel_unstarted", {"run_ids": list(run_ids), "reason": reason, "now": now})
+    await concurrency.free(conn, rows, now=now)
+    return len(rows)
+
+
 async def promote(conn: Connection, *, limit: int = 1000, now: datetime | None = None) -> int:
     """Bring far-future rows that are due soon into the writing slot."""
     return len(await moving(conn, "promote_due_work", {"limit": limit, "now": now}))

@@ -20,8 +20,8 @@ from engine.errors import Conflict, NotFound, Problem, Stale, ValidationFailed
 from engine.pipeline import Definition
 from engine.pipeline.keys import scheduled_key, shared_key
 from engine.schedule import Schedule, tzdata_version
-from engine.store import ledger
-from engine.store.tables import task, task_version
+from engine.store import leases, ledger
+from engine.store.tables import due_work, task, task_version
 
 UNKNOWN = {"condition_met": None, "condition_at": None}
 """The answer of a condition that was never asked."""
@@ -124,11 +124,14 @@ async def resume(conn: Connection, ref: str | UUID, now: datetime) -> Row:
 
 
 async def cancel(conn: Connection, ref: str | UUID, now: datetime, reason: str | None = None) -> Row:
-    """End a task for good; history stays, runs under way finish. Idempotent."""
+    """End a task for good; history stays, runs under way finish, what nobody has begun is canceled. Idempotent."""
     current = await get(conn, ref, lock=True)
     if current["status"] == "canceled":
         return current
     await ledger.close(conn, current, now)
+    waiting = select(due_work.c.id).where(due_work.c.task_id == current["id"], due_work.c.fence.is_(None))
+    run_ids = [row["id"] for row in await db.select(conn, waiting)]
+    await leases.cancel_unstarted(conn, run_ids, "the task was canceled before this run began", now=now)
     return await _set_status(conn, current, "canceled", now, reason)
 
 

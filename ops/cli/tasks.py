@@ -68,7 +68,7 @@ def snooze(
 
 @remote
 def cancel(api: Remote, name: Name, reason: Reason = None, yes: Yes = False) -> None:
-    """End a task for good. Its history is kept."""
+    """End a task for good, and what of it nobody has begun. Its history is kept."""
     confirm(f"Cancel the task {name!r} for good?", yes)
     _change(api, name, "cancel", {"reason": reason})
 

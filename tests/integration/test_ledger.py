@@ -211,6 +211,20 @@ async def test_a_pause_withdraws_and_is_accounted_for(conn: Connection) -> None:
     assert (await tasks.get(conn, "job"))["next_run"] == T0 + 70 * SECOND
 
 
+async def test_a_canceled_task_runs_no_more(conn: Connection) -> None:
+    """What is due and was not begun ends with its task, in history; what is under way is left to end by itself."""
+    task = await make_task(conn, schedule={"every": "10s"}, now=T0)
+    await tick_all(conn, T0)
+    now = T0 + 25 * SECOND
+    (held,) = await leases.lease(conn, "w1", 1, timedelta(minutes=1), now=now)
+    await tasks.cancel(conn, "job", now)
+    assert await one(conn, "SELECT id FROM duework.due_work") == held.run_id
+    assert len(await written(conn, task["id"])) == 2
+    (ended,) = await rows(conn, "SELECT * FROM duework.runs WHERE status = 'canceled'")
+    assert ended["scheduled_for"] == T0 + 20 * SECOND
+    assert ended["error"]["message"] == "the task was canceled before this run began"
+
+
 async def test_a_run_that_began_as_the_pause_came_is_counted_once(conn: Connection) -> None:
     """A worker may lease an instant between the pause's own instant and its withdrawal; both stay in order."""
     task = await make_task(conn, schedule={"every": "10s"}, now=T0)

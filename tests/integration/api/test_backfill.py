@@ -220,13 +220,14 @@ async def test_parameters_pass_the_gate_and_the_schema(api: httpx2.AsyncClient, 
 
 @pytest.mark.usefixtures("hourly")
 async def test_paused_yes_canceled_no(api: httpx2.AsyncClient) -> None:
-    """Like run-now, a backfill of a paused task is allowed; what was suppressed by the pause may be caught up."""
+    """Like run-now, a backfill of a paused task is allowed, to catch up with the pause. It ends with its task."""
     await api.post("/tasks/job/pause")
     assert (await backfilled(api))["queued"] == 6
     await api.post("/tasks/job/cancel")
     assert (await api.post("/tasks/job/backfill", json=RANGE)).status_code == 409
     assert (await api.post("/tasks/nobody/backfill", json=RANGE)).status_code == 404
-    assert (await api.post("/tasks/job/backfill/cancel")).json()["canceled"] == 6
+    assert (await api.post("/tasks/job/backfill/cancel")).json()["canceled"] == 0
+    assert (await api.get("/runs?status=canceled")).json()["items"][5]["trigger"] == "backfill"
 
 
 @pytest.mark.usefixtures("hourly")

@@ -1,13 +1,11 @@
--- End the runs of a task's backfills, or of one of them, that nobody has begun.
+-- End those of some runs that nobody has begun: a backfill that is called off, a task that is canceled.
 -- Promises: each is in history as canceled, and never runs; a run that was ever leased is left alone. Locks: FOR
 -- UPDATE SKIP LOCKED on the rows removed; a row that a worker is leasing at this moment is skipped and runs.
 -- Fence: only unleased rows that never had one; a lease that comes first wins.
 WITH mine AS MATERIALIZED (
   SELECT w.id, w.slot
   FROM duework.due_work w
-  WHERE w.task_id = %(task_id)s AND w.trigger = 'backfill'
-    AND w.parent_run_id = coalesce(%(backfill_id)s::uuid, w.parent_run_id)
-    AND w.locked_until IS NULL AND w.fence IS NULL
+  WHERE w.id = ANY (%(run_ids)s) AND w.locked_until IS NULL AND w.fence IS NULL
   FOR UPDATE SKIP LOCKED
 ), gone AS (
   DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot = m.slot
