@@ -95,7 +95,7 @@ async def one(conn: Connection, statement: str, *values: Any) -> Any:
     return next(iter(row.values()))
 
 
-async def until(conn: Connection, statement: str, *values: Any, timeout: float = 30) -> list[Row]:
+async def until(conn: Connection, statement: str, *values: Any, timeout: float = 120) -> list[Row]:
     """The rows of a statement as soon as there are any."""
     return await poll_until(lambda: rows(conn, statement, *values), timeout)
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def poll_until(condition: Callable[[], Awaitable[T]], timeout: float = ...) -> T: ...
 @overload
 async def poll_until(condition: Callable[[], T], timeout: float = ...) -> T: ...
-async def poll_until(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+async def poll_until(condition: Callable[[], Any], timeout: float = 120.0) -> Any:
     """The first true answer of `condition`, sync or async. Raises AssertionError after `timeout` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout

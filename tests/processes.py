@@ -17,7 +17,7 @@ from typing import Any
 from engine.settings import Settings, child_environment
 from tests.polling import poll_until
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds that a test waits for a process; a loaded machine of two cores needs several."""
 
 

@@ -92,7 +92,7 @@ async def test_workers_and_schedulers_outlive_the_database(state_dir: Path, tmp_
                     while not asking.is_set():
                         accepted.add(await queue(application, task))
             except (StoreUnavailable, psycopg.OperationalError):
-                await poll_until(lambda: embedded.status(state_dir), timeout=30)
+                await poll_until(lambda: embedded.status(state_dir), timeout=180)
 
     async with await db.connect(server.url, "test") as conn:
         again = {"max_attempts": 9, "backoff": "fixed", "delay": "200ms"}
@@ -114,7 +114,7 @@ async def test_workers_and_schedulers_outlive_the_database(state_dir: Path, tmp_
             await until(
                 conn,
                 "SELECT WHERE NOT EXISTS (SELECT FROM duework.due_work WHERE trigger = 'run_now')",
-                timeout=60,
+                timeout=180,
             )
             ended = await rows(
                 conn, "SELECT run_id, status, success FROM duework.runs WHERE trigger = 'run_now'"

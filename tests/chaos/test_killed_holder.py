@@ -92,7 +92,7 @@ async def test_limits_hold_while_workers_are_killed(conn: Connection, database_u
         victim = living.pop(dice.randrange(len(living)))
         await victim.kill()
         living.append(await crew.worker())
-    await until(conn, "SELECT WHERE NOT EXISTS (SELECT FROM duework.due_work)", timeout=90)
+    await until(conn, "SELECT WHERE NOT EXISTS (SELECT FROM duework.due_work)", timeout=180)
     stop.set()
     assert await watching == []
     assert await rows(conn, OVERLAPS) == []

@@ -48,7 +48,7 @@ async def test_schedulers_killed_at_random_and_every_instant_once(conn: db.Conne
         await victim.kill()
         killed += 1
         living.append(crew.start("scheduler.main", misfire_grace=CALM))
-    await until(conn, TICKED, len(made), timeout=60)
+    await until(conn, TICKED, len(made), timeout=180)
     for member in crew.members[1:]:
         if member.process.poll() is None:
             member.process.terminate()

@@ -80,7 +80,7 @@ async def watch(conn: db.Connection, seconds: float) -> tuple[datetime, datetime
         cursor = await conn.execute("SELECT started_at AS at FROM duework.task_run ORDER BY 1 LIMIT 1")
         return [row["at"] for row in await cursor.fetchall()]
 
-    (since,) = await poll_until(began, timeout=60)
+    (since,) = await poll_until(began, timeout=180)
     before = since + WARM + timedelta(seconds=seconds)
 
     async def over() -> bool:

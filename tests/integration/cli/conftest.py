@@ -88,7 +88,7 @@ def launched(database_url: str, state: Path, *words: str) -> tuple[subprocess.Po
 
 async def until_ready(process: subprocess.Popen[str], url: str) -> None:
     """Wait until the API serves; fail with what was said when the process ends instead."""
-    await poll_until(lambda: ready(url) or process.poll() is not None, timeout=60)
+    await poll_until(lambda: ready(url) or process.poll() is not None, timeout=180)
     assert process.poll() is None, process.communicate()
 
 
@@ -97,7 +97,7 @@ def end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.terminate()
     try:
-        process.communicate(timeout=30)
+        process.communicate(timeout=180)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

@@ -66,11 +66,11 @@ async def interrupted(state: Path) -> None:
     process = spawn(["demo"], {"DUEWORK_STATE_DIR": str(state)})
     try:
         await poll_until(
-            lambda: len(processes_of(process.pid)) >= 5 or process.poll() is not None, timeout=60
+            lambda: len(processes_of(process.pid)) >= 5 or process.poll() is not None, timeout=180
         )
         children = processes_of(process.pid)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     finally:
         process.kill()
         process.communicate()

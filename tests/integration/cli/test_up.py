@@ -19,10 +19,10 @@ async def test_a_killed_child_is_started_again(database_url: str, tmp_path: Path
         assert len(before) == 3
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        await poll_until(lambda: len(set(processes_of(process.pid)) - set(before)) == 3, timeout=60)
-        await poll_until(lambda: ready(url), timeout=60)
+        await poll_until(lambda: len(set(processes_of(process.pid)) - set(before)) == 3, timeout=180)
+        await poll_until(lambda: ready(url), timeout=180)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         assert process.returncode == 0
         assert url in out
         assert "signal SIGKILL and starts again" in err
@@ -33,7 +33,7 @@ async def test_sigterm_drains_everything(database_url: str, tmp_path: Path) -> N
     async with started(database_url, tmp_path, "--workers", "2", "-v") as (process, _):
         children = processes_of(process.pid)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
         assert process.returncode == 0
         assert "\nworker-2  {" in err
         assert gone(children)
@@ -48,7 +48,7 @@ async def test_children_do_not_outlive_a_killed_parent(database_url: str, tmp_pa
         children = processes_of(process.pid)
         process.kill()
         process.communicate()
-        await poll_until(lambda: gone(children), timeout=60)
+        await poll_until(lambda: gone(children), timeout=180)
 
 
 async def test_a_taken_port_is_stepped_over(database_url: str, tmp_path: Path) -> None:
@@ -59,12 +59,13 @@ async def test_a_taken_port_is_stepped_over(database_url: str, tmp_path: Path) -
         process = spawn(["up", "--workers", "1", "--port", str(port)], given)
         try:
             await poll_until(
-                lambda: any(ready(f"http://127.0.0.1:{port + n}") for n in (1, 2, 3)), timeout=60
+                lambda: any(ready(f"http://127.0.0.1:{port + n}") for n in (1, 2, 3)), timeout=180
             )
         finally:
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=60)
-        assert f"port {port} is taken; the API takes {port + 1}" in err
+            _, err = process.communicate(timeout=180)
+        told = (f"port {port} is taken; the API takes {port + n}" for n in (1, 2, 3))
+        assert any(line in err for line in told), "the next may be somebody else's as well"
 
 
 def test_a_database_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_database_that_is_not_there_is_told(tmp_path: Path) -> None:
     }
     process = spawn(["up"], given)
     try:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
