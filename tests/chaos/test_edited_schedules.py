@@ -66,7 +66,7 @@ async def test_edits_while_three_schedulers_tick(conn: Connection, crew: Crew) -
     for task in made:
         await check(conn, task, eras[task["id"]])
     odd = """SELECT FROM duework.due_work d FULL JOIN duework.occurrence o ON o.run_id = d.id
-      WHERE o.run_id IS NULL OR (d.id IS NULL AND o.disposition = 'scheduled')"""
+      WHERE o.task_id IS NULL OR (d.id IS NULL AND o.disposition = 'scheduled')"""
     assert await rows(conn, odd) == []
 
 

@@ -95,7 +95,7 @@ async def test_workers_and_schedulers_outlive_the_database(state_dir: Path, tmp_
                 await poll_until(lambda: embedded.status(state_dir), timeout=180)
 
     async with await db.connect(server.url, "test") as conn:
-        again = {"max_attempts": 9, "backoff": "fixed", "delay": "200ms"}
+        again = {"max_attempts": 100, "backoff": "fixed", "delay": "200ms"}
         steps = [step("one", "sql.query", with_={"sql": "SELECT pg_sleep(0.01)::text"})]
         task = await make_task(conn, steps=steps, retry=again)
         await make_task(conn, "ticking", schedule={"every": "1s"})

@@ -73,7 +73,9 @@ async def test_a_server_serves_and_finishes_what_is_under_way(
     """SIGTERM while a client waits for its run: the client gets its answer, then the process ends with 0."""
     log = tmp_path / "api.log"
     with server(settings, log, "ops.cli", "api", "--port", "0") as process:
-        async with httpx2.AsyncClient(base_url=await url_of(process, log), headers=SYSTEM, timeout=180) as api:
+        async with httpx2.AsyncClient(
+            base_url=await url_of(process, log), headers=SYSTEM, timeout=180
+        ) as api:
             assert (await api.post("/v1/tasks/", json=pipeline())).status_code == 201
             waiting = asyncio.create_task(api.post("/tasks/job/run_now", headers={"Prefer": "wait=20"}))
             await poll_until(lambda: one(conn, "SELECT count(*) FROM duework.due_work"))

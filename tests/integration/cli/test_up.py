@@ -31,6 +31,8 @@ async def test_a_killed_child_is_started_again(database_url: str, tmp_path: Path
 async def test_sigterm_drains_everything(database_url: str, tmp_path: Path) -> None:
     """All children end with it, and their logs are kept."""
     async with started(database_url, tmp_path, "--workers", "2", "-v") as (process, _):
+        written = [tmp_path / "logs" / f"worker-{number}.log" for number in (1, 2)]
+        await poll_until(lambda: all("worker.started" in log.read_text("utf-8") for log in written))
         children = processes_of(process.pid)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=180)
