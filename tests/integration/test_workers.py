@@ -134,8 +134,8 @@ async def test_a_cancellation_reaches_a_worker_that_does_not_listen(conn: Connec
 
 async def test_a_long_run_is_renewed_while_the_queue_rotates(conn: Connection, crew: Crew) -> None:
     """A run several leases long, whose row moves from slot to slot meanwhile, is executed once."""
-    run_id = await queue(conn, await make_task(conn, steps=PAUSE), params={"seconds": 4})
-    await crew.worker(lease_seconds=timedelta(seconds=1))
+    run_id = await queue(conn, await make_task(conn, steps=PAUSE), params={"seconds": 9})
+    await crew.worker(lease_seconds=timedelta(seconds=3))
     await until(conn, HELD, 1)
     for _ in range(3):
         before = await one(conn, "SELECT slot FROM duework.due_work")
