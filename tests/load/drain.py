@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -190,6 +190,11 @@ async def run(url: str, jobs: int, rounds: int) -> None:
     for _ in range(rounds):
         for name, work in variants.items():
             seen[name].append(await measure(url, postmaster, jobs, work))
+    show(seen, jobs, rounds)
+
+
+def show(seen: Mapping[str, Sequence[Measured]], jobs: int, rounds: int) -> None:
+    """Print the medians of each variant's rounds as a table."""
     print(f"{jobs} jobs, medians of {rounds}, {os.cpu_count()} cores\n")
     print(f"{'':34}{'jobs/s':>9}{'client µs':>11}{'server µs':>11}{'sum µs':>9}")
     for name, measured in seen.items():

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import statistics
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from engine import db
 from engine.pipeline import parse_definition
 from engine.store import leases, tasks
 from tests import postgres
-from tests.load.drain import BATCH, PIPELINE, Measured, measure_loop, server
+from tests.load.drain import BATCH, PIPELINE, Measured, measure_loop, server, show
 
 ROWS = (
     "INSERT INTO due_work (slot, waiting, task_id, task_version, trigger, run_at, params, concurrency_key, "
@@ -124,14 +122,7 @@ async def run(url: str, jobs: int, waiting: int, rounds: int) -> None:
             async with horizon(url, variant.pinned), await db.connect(url, "bench") as own:
                 work = loop(own, jobs, variant.keys > 0)
                 seen[variant.name].append(await measure_loop(postmaster, jobs, work))
-    print(f"{jobs} jobs, medians of {rounds}, {os.cpu_count()} cores\n")
-    print(f"{'':34}{'jobs/s':>9}{'client µs':>11}{'server µs':>11}{'sum µs':>9}")
-    for name, measured in seen.items():
-        rate, client, served = (
-            statistics.median(getattr(one, field) for one in measured)
-            for field in ("rate", "client", "server")
-        )
-        print(f"{name:34}{rate:>9.0f}{client:>11.0f}{served:>11.0f}{client + served:>9.0f}")
+    show(seen, jobs, rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
