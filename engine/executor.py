@@ -46,7 +46,7 @@ INLINE = timedelta(seconds=1)
 
 
 class _StepFailed(Exception):
-    """Ends a run from within: the step's record is written, `error` decides what follows."""
+    """Ends a run from within: the step's record is written."""
 
     def __init__(self, record: StepRecord, error: DueworkError) -> None:
         super().__init__(str(error))
@@ -213,7 +213,8 @@ class Attempt:
             except (LeaseLost, StoreUnavailable):
                 raise  # not the step's failure: the run is somebody else's, or is given back until the outage ends
             except Parked as parked:
-                raise _StepParked(prepared.step.id, parked.delay, tries - 1, resumed=True) from parked
+                resumed = parked.called or resumed
+                raise _StepParked(prepared.step.id, parked.delay, tries - 1, resumed=resumed) from parked
             except DueworkError as error:
                 retry = prepared.step.retry
                 if not may_retry(retry, error.code, error.retryable, tries):

@@ -21,7 +21,7 @@ class Call:
 
     `idempotency_key` is the same for every attempt of this step; `fence` grows with every lease of any run,
     so a receiver that remembers the largest one can refuse a stale worker. `resumed` is true when this call
-    continues one that parked the run.
+    continues one that parked the run. `item` is the place in a foreach's list, from 0.
     """
 
     run_id: UUID
@@ -32,14 +32,20 @@ class Call:
     timeout: timedelta
     resumed: bool = False
     agent_id: UUID | None = None
+    item: int | None = None
 
 
 Tool = Callable[[Arguments, Call], Awaitable[Any]]
 
 
 class Parked(Exception):
-    """The run gives its worker back and goes on at this step after `delay`."""
+    """The run gives its worker back and goes on at this step after `delay`.
 
-    def __init__(self, delay: timedelta) -> None:
+    `called`: the tool has begun its work, so the next call is a resumed one. False when the tool could not be asked
+    yet (its rate is spent, say): the next call is like this one.
+    """
+
+    def __init__(self, delay: timedelta, *, called: bool = True) -> None:
         super().__init__(f"parked for {delay}")
         self.delay = delay
+        self.called = called

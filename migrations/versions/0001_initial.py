@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
-from sqlalchemy import text
+from migrations.versions import run
 
 revision = "0001"
 down_revision: str | None = None
-FILES = Path(__file__).parent.parent / "sql"
-
-
-def run(name: str) -> None:
-    """Execute one SQL file; colons are escaped, since none of them is a bind parameter."""
-    op.execute(text((FILES / name).read_text(encoding="utf-8").replace(":", "\\:")))
 
 
 def upgrade() -> None:
