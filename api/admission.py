@@ -23,7 +23,7 @@ from engine.pipeline.lint import find_tool
 from engine.pipeline.seed import place_in_seed
 from engine.reflex import Finding, Policy
 from engine.store.agents import Agent
-from engine.tools.registry import ToolEntry
+from engine.tools.entry import ToolEntry
 
 LOOSEN = "reflex:loosen"
 

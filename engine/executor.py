@@ -36,7 +36,7 @@ from engine.settings import Settings
 from engine.storable import check_storable
 from engine.template import Secrets
 from engine.tools.calls import Call, Parked
-from engine.tools.registry import ToolEntry, load_catalog
+from engine.tools.registry import load_catalog
 from engine.tools.toolbox import open_toolbox
 
 STORING = frozenset({"event.publish", "task.run_now"})
@@ -244,18 +244,18 @@ class Attempt:
         )
         try:
             async with asyncio.timeout(prepared.timeout.total_seconds()):
-                output = await self.ports.call(entry, self._revealed(entry, arguments), call)
+                output = await self.ports.call(entry, self._revealed(prepared, arguments), call)
         except TimeoutError as error:
             raise ToolTimeout(f"{entry.address} did not answer within {prepared.timeout}") from error
         except ValidationFailed as error:
             raise InputInvalid(str(error), errors=error.errors) from error
         return self._checked_output(prepared, output, sight)
 
-    def _revealed(self, entry: ToolEntry, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _revealed(self, prepared: Prepared, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments with their secrets, just before the call."""
-        if entry.address in STORING and self.secrets.conceal(arguments) != arguments:
+        if prepared.entry.address in STORING and self.secrets.conceal(arguments) != arguments:
             raise InputInvalid(
-                f"{entry.address} stores its input, and a secret is never stored; "
+                f"{prepared.entry.address} stores its input, and a secret is never stored; "
                 "name it as ${secrets.NAME} in the pipeline that needs it"
             )
         revealed: dict[str, Any] = self.secrets.reveal(arguments)

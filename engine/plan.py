@@ -17,7 +17,8 @@ from engine.errors import ValidationFailed
 from engine.pipeline import Definition, Step
 from engine.reflex import Policy
 from engine.tools.calls import Call
-from engine.tools.registry import Catalog, ToolEntry
+from engine.tools.entry import ToolEntry
+from engine.tools.registry import Catalog
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from engine.settings import Settings
 from engine.store import leases, tasks
 from engine.store.leases import Lease
 from engine.tools.calls import Call
-from engine.tools.registry import Catalog, ToolEntry
+from engine.tools.entry import ToolEntry
+from engine.tools.registry import Catalog
 from engine.tools.toolbox import Toolbox
 from workers.settler import Settlement
 

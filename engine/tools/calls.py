@@ -35,7 +35,9 @@ class Call:
     item: int | None = None
 
 
-Tool = Callable[[Arguments, Call], Awaitable[Any]]
+Answer = Any
+"""Any JSON value."""
+Tool = Callable[[Arguments, Call], Awaitable[Answer]]
 
 
 class Parked(Exception):

@@ -11,15 +11,15 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
-from engine.errors import InputInvalid, OutputInvalid, ToolRejected, ToolTimeout, ToolUnavailable
+from engine.errors import InputInvalid, OutputInvalid, Problem, ToolRejected, ToolTimeout, ToolUnavailable
 from engine.tools.calls import Arguments, Call
-from engine.tools.registry import ToolEntry
+from engine.tools.entry import ToolEntry
 
 MAX_RESPONSE = 4 * 1024 * 1024
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -27,6 +27,13 @@ _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 """Headers that say how the request is cut into bytes; the client writes them, whatever the caller says."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA gives out of IPv6 for the open internet
+
+
+def faults(entry: ToolEntry) -> Iterator[Problem]:
+    """An http tool that has no URL could be listed and never called."""
+    if not str(entry.endpoint).startswith(("http://", "https://")):
+        text = "transport http needs an endpoint that begins with http:// or https://"
+        yield Problem("invalid_endpoint", text, "/endpoint")
 
 
 class HttpTools:
@@ -70,7 +77,7 @@ class HttpTools:
             "body": _parsed(response),
         }
 
-    async def call_endpoint(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Any:
+    async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Any:
         """A catalog entry of transport http: its input is POSTed as JSON, its answer's JSON is the output."""
         allowed = self.allowed.union(entry.allow_hosts)
         response = await self._send("POST", entry.endpoint, {"json": arguments}, call, allowed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from importlib import resources
@@ -19,58 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from engine.contract import Contract, compile_schema
+from engine.durations import parse_duration
 from engine.errors import NotFound, Problem, ValidationFailed
+from engine.limits import Breaker, Rate
 from engine.pipeline import load_documents
 from engine.reflex import parse_policy
+from engine.retry import RetryPolicy
 from engine.settings import Settings
+from engine.tools.entry import ToolEntry
+from engine.tools.transports import FAULTS
 
-_SCHEMES = ("http://", "https://")
 _ENDINGS = (".yaml", ".yml", ".json")
-_COMPILED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-    "input_schema": compile_schema,
-    "output_schema": compile_schema,
-    "reflex": parse_policy,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ToolEntry:
-    """One catalog entry, its schemas compiled. `reflex` is a policy layer as `parse_policy` returns it."""
-
-    address: str
-    transport: str
-    endpoint: str
-    title: str
-    description: str
-    input_schema: dict[str, Any]
-    output_schema: dict[str, Any]
-    timeout: timedelta
-    scopes: tuple[str, ...]
-    idempotent: bool
-    reflex: dict[str, Any]
-    annotations: dict[str, Any]
-    allow_hosts: tuple[str, ...]
-    aliases: tuple[str, ...]
-    source: str
-    input: Contract = field(compare=False, repr=False)
-    output: Contract = field(compare=False, repr=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The public form: what /tools and `duework tool get` show."""
-        return {
-            "address": self.address,
-            "transport": self.transport,
-            "title": self.title,
-            "description": self.description,
-            "input_schema": self.input_schema,
-            "output_schema": self.output_schema,
-            "timeout_seconds": self.timeout.total_seconds(),
-            "scopes": list(self.scopes),
-            "idempotent": self.idempotent,
-            "reflex": self.reflex,
-            "annotations": self.annotations,
-            "aliases": list(self.aliases),
-        }
+TRANSPORTS = ("builtin", "http", "mcp", "python", "command")
+_RETRIES = 3  # attempts when `retry` is there and does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +76,24 @@ def load_catalog(settings: Settings) -> Catalog:
 
 
 def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
-    """Check one entry against `catalogs/schemas/tool-v1.json` and compile its schemas."""
+    """Check one entry against `catalogs/schemas/tool-v1.json` and its transport; compile its schemas."""
     if not isinstance(members, Mapping):
         raise _located(
             [Problem("invalid_tool", "an entry is a mapping of address, transport, …")], {}, source
         )
-    if problems := [*_entry_contract().check(members), *_unavailable(members), *_unreachable(members)]:
+    if problems := [*_entry_contract().check(members, show_keys=True), *_unavailable(members)]:
         raise _located(problems, members, source)
     compiled, problems = _compiled(members)
-    if problems:
+    if problems := [*problems, *_misplaced(members)]:
         raise _located(problems, members, source)
+    entry = _entry(members, compiled, source)
+    if problems := list(FAULTS.get(entry.transport, _none)(entry)):
+        raise _located(problems, members, source)
+    return entry
+
+
+def _entry(members: Mapping[str, Any], compiled: Mapping[str, Any], source: str) -> ToolEntry:
+    version = members.get("version")
     return ToolEntry(
         address=members["address"],
         transport=members["transport"],
@@ -143,19 +112,77 @@ def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
         source=source,
         input=compiled["input_schema"],
         output=compiled["output_schema"],
+        version=None if version is None else str(version),
+        retry=compiled.get("retry"),
+        rate=compiled.get("rate"),
+        concurrency=members.get("concurrency"),
+        breaker=compiled.get("breaker"),
+        secrets=tuple(members.get("secrets", ())),
+        options=members.get(members["transport"], {}),
     )
 
 
 def _compiled(members: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """The contracts and the policy of an entry by member, and what is wrong with them."""
+    """The contracts, policies and limits of an entry by member, and what is wrong with them."""
     made: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, make in _COMPILED.items():
+        if name not in members and name != "reflex":
+            continue
         try:
             made[name] = make(members.get(name, {}))
         except ValidationFailed as error:
             problems += [replace(one, pointer=f"/{name}{one.pointer}") for one in error.errors]
     return made, problems
+
+
+def _lengths(members: Mapping[str, Any], *names: str) -> dict[str, timedelta]:
+    """The durations among the members. Raises ValidationFailed that points at the one at fault."""
+    found: dict[str, timedelta] = {}
+    for name in (name for name in names if name in members):
+        try:
+            found[name] = parse_duration(members[name])
+        except ValidationFailed as error:
+            raise ValidationFailed(
+                error.message, errors=[replace(one, pointer=f"/{name}") for one in error.errors]
+            ) from error
+    return found
+
+
+def _retry(members: Mapping[str, Any]) -> RetryPolicy:
+    lengths: dict[str, Any] = _lengths(members, "delay", "max_delay")
+    given = {name: members[name] for name in ("backoff",) if name in members}
+    attempts = members.get("max_attempts", _RETRIES)
+    return RetryPolicy(max_attempts=attempts, on=frozenset(members.get("on", ())), **given, **lengths)
+
+
+def _rate(members: Mapping[str, Any]) -> Rate:
+    per = _lengths(members, "per")["per"]
+    if not per:
+        detail = "per is longer than nothing, like 1s or 1m"
+        raise ValidationFailed(detail, errors=[Problem("invalid_rate", detail, "/per")])
+    return Rate(members["limit"], per, members.get("burst", members["limit"]))
+
+
+def _breaker(members: Mapping[str, Any]) -> Breaker:
+    lengths: dict[str, Any] = _lengths(members, "open_for")
+    return Breaker(
+        **{name: members[name] for name in ("failures", "successes") if name in members}, **lengths
+    )
+
+
+_COMPILED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "input_schema": compile_schema,
+    "output_schema": compile_schema,
+    "reflex": parse_policy,
+    "retry": _retry,
+    "rate": _rate,
+    "breaker": _breaker,
+}
+
+
+def _none(_entry: ToolEntry) -> Iterable[Problem]:
+    return ()
 
 
 def _located(problems: Iterable[Problem], members: Mapping[str, Any], source: str) -> ValidationFailed:
@@ -168,18 +195,27 @@ def _located(problems: Iterable[Problem], members: Mapping[str, Any], source: st
     return ValidationFailed(located[0].detail, errors=located)
 
 
-def _unreachable(members: Mapping[str, Any]) -> Iterator[Problem]:
-    """An http tool that has no URL could be listed and never called."""
-    if members.get("transport") == "http" and not str(members.get("endpoint")).startswith(_SCHEMES):
-        text = "transport http needs an endpoint that begins with http:// or https://"
-        yield Problem("invalid_endpoint", text, "/endpoint")
+def _misplaced(members: Mapping[str, Any]) -> Iterator[Problem]:
+    """Options of a transport that is not the entry's own would never be read."""
+    for name in TRANSPORTS:
+        if name in members and name != members["transport"]:
+            text = f"{name} is for tools of transport {name}; this one is of transport {members['transport']}"
+            yield Problem("misplaced", text, f"/{name}")
 
 
 def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
     """What the format knows and this version does not do yet: refused, never silently ignored."""
     if members.get("transport") in ("mcp", "python", "command"):
         yield Problem("not_available", f"transport {members['transport']} is not available yet", "/transport")
-    for name in ("version", "retry", "rate", "concurrency", "breaker", "secrets", "http"):
+    for name in (
+        "version",
+        "retry",
+        "rate",
+        "concurrency",
+        "breaker",
+        "secrets",
+        "http",
+    ):
         if name in members:
             yield Problem("not_available", f"{name} is not available yet; take it out", f"/{name}")
 

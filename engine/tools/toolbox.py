@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from engine import settings as settings_
 from engine.db import Pool
@@ -13,9 +12,10 @@ from engine.settings import Settings
 from engine.tools.builtin import core
 from engine.tools.builtin.duework import DueworkTools
 from engine.tools.builtin.sql import SqlTools
-from engine.tools.calls import Arguments, Call, Tool
+from engine.tools.calls import Answer, Arguments, Call, Tool
+from engine.tools.entry import ToolEntry
 from engine.tools.http import HttpTools
-from engine.tools.registry import ToolEntry
+from engine.tools.transports import Transport
 
 CORE: Mapping[str, Tool] = {
     "core.echo": core.echo,
@@ -26,21 +26,32 @@ CORE: Mapping[str, Tool] = {
 """Builtins that need no database: what the executor can run by itself."""
 
 
+class Builtins:
+    """The transport of functions within this process, found by the entry's endpoint."""
+
+    def __init__(self, functions: Mapping[str, Tool]) -> None:
+        self.functions = functions
+
+    async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Answer:
+        """The function's answer. Raises ToolRejected where it is not there."""
+        function = self.functions.get(entry.endpoint)
+        if function is None:
+            raise ToolRejected(f"{entry.address} needs a database, which is not there")
+        return await function(arguments, call)
+
+    async def close(self) -> None:
+        """Functions hold nothing; what they are made of is closed by who made it."""
+
+
 class Toolbox:
     """Calls tools by their catalog entry."""
 
-    def __init__(self, http: HttpTools, builtins: Mapping[str, Tool]) -> None:
-        self.http = http
-        self.builtins = builtins
+    def __init__(self, transports: Mapping[str, Transport]) -> None:
+        self.transports = transports
 
-    async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Any:
+    async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Answer:
         """The tool's answer, unchecked. Raises ToolError classes, Parked, or TimeoutError."""
-        if entry.transport == "http":
-            return await self.http.call_endpoint(entry, arguments, call)
-        tool = self.builtins.get(entry.endpoint)
-        if tool is None:
-            raise ToolRejected(f"{entry.address} needs a database, or its transport is not available here")
-        return await tool(arguments, call)
+        return await self.transports[entry.transport].call(entry, arguments, call)
 
 
 @asynccontextmanager
@@ -48,13 +59,17 @@ async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[T
     """The toolbox of one process; without a pool, the tools that need the database are missing."""
     http = HttpTools(host.strip() for host in settings.http_allow.split(",") if host.strip())
     sql = SqlTools(settings_.connections(settings))
-    builtins: dict[str, Tool] = {**CORE, "http.request": http.request}
+    functions: dict[str, Tool] = {**CORE, "http.request": http.request}
     if pool is not None:
         own = DueworkTools(pool)
-        builtins |= {"event.publish": own.publish, "task.run_now": own.run_now}
-        builtins |= {"sql.query": sql.query, "sql.execute": sql.execute}
-    try:
-        yield Toolbox(http, builtins)
-    finally:
-        await sql.close()
-        await http.close()
+        functions |= {"event.publish": own.publish, "task.run_now": own.run_now}
+        functions |= {"sql.query": sql.query, "sql.execute": sql.execute}
+    transports: dict[str, Transport] = {
+        "builtin": Builtins(functions),
+        "http": http,
+    }
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sql.close)
+        for transport in transports.values():
+            stack.push_async_callback(transport.close)
+        yield Toolbox(transports)

@@ -17,7 +17,8 @@ from engine.pipeline import parse_definition
 from engine.plan import Outcome, Ports, Run, StepRecord, prepare
 from engine.settings import Settings
 from engine.tools.calls import Call
-from engine.tools.registry import Catalog, ToolEntry, load_catalog, parse_entry
+from engine.tools.entry import ToolEntry
+from engine.tools.registry import Catalog, load_catalog, parse_entry
 from tests.factories import document, step
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

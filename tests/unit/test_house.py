@@ -26,7 +26,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 ROOMS: Sequence[set[str]] = (
     {"errors", "durations", "settings", "metrics", "telemetry"},
     {"db", "service"},
-    {"schedule", "catchup", "retry", "expressions", "template", "contract", "pipeline", "reflex", "storable"},
+    {"schedule", "catchup", "retry", "expressions", "template", "contract", "pipeline", "reflex", "storable", "limits"},
     {"store"},
     {"tools"},
     {"plan", "executor"},

@@ -124,7 +124,7 @@ async def test_the_status_decides_about_a_retry(
 ) -> None:
     """What says "not now" is retryable, what says "no" is not; for the builtins and for catalog entries."""
     url = f"{web.url}/status/{status}"
-    for call in (tools.request({"url": url}, CALL), tools.call_endpoint(entry(url), {}, CALL)):
+    for call in (tools.request({"url": url}, CALL), tools.call(entry(url), {}, CALL)):
         with pytest.raises(kind) as refused:
             await call
         assert type(refused.value) is kind

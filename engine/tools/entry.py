@@ -1,0 +1,65 @@
+"""A catalog entry as the rest of duework sees it: one frozen value, its schemas compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from engine.contract import Contract
+from engine.limits import Breaker, Rate
+from engine.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEntry:
+    """One tool: how it is reached, what goes in and comes out, and what it may cost.
+
+    `endpoint` is of whatever JSON shape its transport takes, and `options` the entry's member of the transport's
+    name ({} without one): `http:` of an http tool, `mcp:` of an mcp tool. `reflex` is a policy layer as
+    `parse_policy` returns it. `retry` None leaves retries to the step; `rate`, `concurrency` and `breaker` None set
+    no limit. `secrets` are the names that the transport may ask for.
+    """
+
+    address: str
+    transport: str
+    endpoint: Any
+    title: str
+    description: str
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    timeout: timedelta
+    scopes: tuple[str, ...]
+    idempotent: bool
+    reflex: dict[str, Any]
+    annotations: dict[str, Any]
+    allow_hosts: tuple[str, ...]
+    aliases: tuple[str, ...]
+    source: str
+    input: Contract = field(compare=False, repr=False)
+    output: Contract = field(compare=False, repr=False)
+    version: str | None = None
+    retry: RetryPolicy | None = None
+    rate: Rate | None = None
+    concurrency: int | None = None
+    breaker: Breaker | None = None
+    secrets: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public form: what /tools and `duework tool get` show."""
+        return {
+            "address": self.address,
+            "transport": self.transport,
+            "title": self.title,
+            "description": self.description,
+            "input_schema": self.input_schema,
+            "output_schema": self.output_schema,
+            "timeout_seconds": self.timeout.total_seconds(),
+            "scopes": list(self.scopes),
+            "idempotent": self.idempotent,
+            "reflex": self.reflex,
+            "annotations": self.annotations,
+            "aliases": list(self.aliases),
+        }
