@@ -241,6 +241,7 @@ class Attempt:
             timeout=prepared.timeout,
             resumed=resumed,
             agent_id=self.run.agent_id,
+            conceal=self.secrets.conceal,
         )
         try:
             async with asyncio.timeout(prepared.timeout.total_seconds()):
@@ -298,8 +299,7 @@ class Attempt:
         return verdict.value
 
     def _record(self, prepared: Prepared, status: str, tries: int, started: datetime) -> StepRecord:
-        step, finished = prepared.step, self.ports.clock()
-        attempt = self.run.attempt
+        step, attempt, finished = prepared.step, self.run.attempt, self.ports.clock()
         return StepRecord(
             prepared.position, step.id, None, attempt, step.uses, status, tries, started, finished
         )

@@ -7,12 +7,18 @@ Parked to hand the worker back until later.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 Arguments = dict[str, Any]
+
+
+def as_it_is(value: Any) -> Any:
+    """The value: what hides secrets where there are none."""
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,8 @@ class Call:
 
     `idempotency_key` is the same for every attempt of this step; `fence` grows with every lease of any run,
     so a receiver that remembers the largest one can refuse a stale worker. `resumed` is true when this call
-    continues one that parked the run. `item` is the place in a foreach's list, from 0.
+    continues one that parked the run. `item` is the place in a foreach's list, from 0. `conceal` replaces the
+    secrets among the arguments by their names: for what a tool logs or says in an error.
     """
 
     run_id: UUID
@@ -33,6 +40,13 @@ class Call:
     resumed: bool = False
     agent_id: UUID | None = None
     item: int | None = None
+    conceal: Callable[[Any], Any] = field(default=as_it_is, compare=False, repr=False)
+
+    @property
+    def traceparent(self) -> str:
+        """The call as W3C Trace Context (level 1, section 3.2) writes it: the run is the trace, this try a span."""
+        span = blake2b(f"{self.idempotency_key}:{self.fence}:{self.attempt}".encode(), digest_size=8)
+        return f"00-{self.run_id.hex}-{span.hexdigest()}-01"
 
 
 Answer = Any
