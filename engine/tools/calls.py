@@ -58,10 +58,13 @@ class Parked(Exception):
     """The run gives its worker back and goes on at this step after `delay`.
 
     `called`: the tool has begun its work, so the next call is a resumed one. False when the tool could not be asked
-    yet (its rate is spent, say): the next call is like this one.
+    yet (its rate is spent, say): the next call is like this one. `early`: something may end the wait before (an event,
+    an approval), so whenever the run is woken the tool is called to look, and parks again if there is nothing; others
+    of the same run keep waiting for their own instants.
     """
 
-    def __init__(self, delay: timedelta, *, called: bool = True) -> None:
+    def __init__(self, delay: timedelta, *, called: bool = True, early: bool = False) -> None:
         super().__init__(f"parked for {delay}")
         self.delay = delay
         self.called = called
+        self.early = early
