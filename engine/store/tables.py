@@ -150,6 +150,27 @@ due_work = Table(
     _may("key_slot", Integer),
     _filled("waiting", Boolean),
     _filled("created_at", INSTANT),
+    _filled("linked", Boolean),
+)
+wait = Table(
+    "wait",
+    metadata,
+    _key("run_id", UUID()),
+    _key("step", Text),
+    _key("item", Integer, autoincrement=False, server_default=FetchedValue()),
+    _must("kind", Text),
+    _may("topic", Text),
+    _may("filter", Text),
+    _may("given", JSONB),
+    _may("prompt", Text),
+    _may("approvers", ARRAY(Text)),
+    _may("child_run_id", UUID()),
+    _filled("created_at", INSTANT),
+    _may("deadline", INSTANT),
+    _may("resolved_at", INSTANT),
+    _may("resolved_by", Text),
+    _may("resolution", JSONB),
+    _may("taken_at", INSTANT),
 )
 concurrency_slot = Table(
     "concurrency_slot",

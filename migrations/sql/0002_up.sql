@@ -4,3 +4,65 @@
 ALTER TABLE duework.task
   ADD CONSTRAINT task_schedule_options_object CHECK (jsonb_typeof(schedule_options) = 'object'),
   ADD CONSTRAINT task_schedule_start_finite CHECK (isfinite(schedule_start));
+
+-- Durable waiting (engine/store/waits.py): what a step of a live run waits for, and what came of it.
+-- Promises: a wait is made only by the holder of the run's lease, is answered once, and goes with its run.
+-- Locks: ACCESS EXCLUSIVE on due_work for an instant; the default of the new column rewrites nothing.
+-- Fence: none here; every statement on these rows names its own.
+
+-- A row of duework.wait names this run, as the one that waits or as the one that is waited for. Whoever ends a run
+-- reads it from the row that it deletes, so that ends of all other runs cost nothing.
+ALTER TABLE duework.due_work ADD COLUMN linked boolean NOT NULL DEFAULT false;
+
+CREATE TABLE duework.wait (
+  run_id       uuid NOT NULL,
+  step         text NOT NULL,
+  item         integer NOT NULL DEFAULT -1,
+  kind         text NOT NULL CHECK (kind IN ('sleep', 'event', 'approval', 'run')),
+  topic        text,
+  filter       text,
+  given        jsonb,
+  prompt       text,
+  approvers    text[],
+  child_run_id uuid,
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  deadline     timestamptz,
+  resolved_at  timestamptz,
+  resolved_by  text,
+  resolution   jsonb,
+  taken_at     timestamptz,
+  PRIMARY KEY (run_id, step, item),
+  CHECK ((kind = 'event') = (topic IS NOT NULL)),
+  CHECK ((kind = 'approval') = (prompt IS NOT NULL)),
+  CHECK ((kind = 'run') = (child_run_id IS NOT NULL)),
+  CHECK (kind <> 'sleep' OR (deadline IS NOT NULL AND resolved_at IS NULL)),
+  CHECK ((resolved_at IS NULL) = (resolution IS NULL) AND (resolved_at IS NULL) = (resolved_by IS NULL)),
+  CHECK (taken_at IS NULL OR resolved_at IS NOT NULL)
+);
+-- Who listens to a topic, and who waits for a run: of those that have no answer yet.
+CREATE INDEX wait_topic ON duework.wait (topic) WHERE kind = 'event' AND resolved_at IS NULL;
+CREATE INDEX wait_child ON duework.wait (child_run_id) WHERE child_run_id IS NOT NULL AND resolved_at IS NULL;
+
+CREATE VIEW duework.waits AS
+SELECT v.run_id, d.task_id, t.name AS task, v.step, nullif(v.item, -1) AS item, v.kind, v.topic, v.filter, v.prompt,
+       v.approvers, v.child_run_id, v.created_at AS since, v.deadline AS until, v.resolved_at, v.resolved_by
+FROM duework.wait v
+JOIN duework.due_work d ON d.id = v.run_id
+LEFT JOIN duework.task t ON t.id = d.task_id;
+COMMENT ON VIEW duework.waits IS 'What steps of live runs wait for, or have waited for; it goes when the run ends';
+COMMENT ON COLUMN duework.waits.run_id IS 'The run that waits';
+COMMENT ON COLUMN duework.waits.task_id IS 'Its task';
+COMMENT ON COLUMN duework.waits.task IS 'The task''s name';
+COMMENT ON COLUMN duework.waits.step IS 'The step that waits';
+COMMENT ON COLUMN duework.waits.item IS 'Index within foreach; null otherwise';
+COMMENT ON COLUMN duework.waits.kind IS 'sleep, event, approval or run';
+COMMENT ON COLUMN duework.waits.topic IS 'The topic of an event, perhaps with *';
+COMMENT ON COLUMN duework.waits.filter IS 'What the event must be like';
+COMMENT ON COLUMN duework.waits.prompt IS 'What a person is asked to approve';
+COMMENT ON COLUMN duework.waits.approvers IS 'The agents that may decide; null: whoever may write runs';
+COMMENT ON COLUMN duework.waits.child_run_id IS 'The run whose end is waited for';
+COMMENT ON COLUMN duework.waits.since IS 'When the wait began';
+COMMENT ON COLUMN duework.waits.until IS 'When it ends without an answer; null: never';
+COMMENT ON COLUMN duework.waits.resolved_at IS 'When the answer came; null while it is waited for';
+COMMENT ON COLUMN duework.waits.resolved_by IS 'Who or what gave it: an agent, event:<id> or run:<id>';
+GRANT SELECT ON duework.waits TO duework_reader;
