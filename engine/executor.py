@@ -32,9 +32,9 @@ from engine.pipeline import parse_definition
 from engine.plan import Outcome, Plan, Ports, Prepared, Run, StepRecord, prepare
 from engine.reflex import Policy, Verdict
 from engine.retry import delay_after, may_retry
+from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.storable import check_storable
-from engine.template import Secrets
 from engine.tools.calls import Call, Parked
 from engine.tools.registry import load_catalog
 from engine.tools.toolbox import open_toolbox

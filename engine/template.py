@@ -4,19 +4,14 @@ A text that is exactly one `${…}` becomes the value and keeps its type; within
 text (a string as it is, null nothing, anything else compact JSON). `$${` is a literal `${`. Braces are
 matched with quotes respected, so `${ {a: '}'} }` is one expression. Keys of objects are not rendered.
 
-Secrets go through templates, schemas and the gate as opaque placeholders and are put in just before the call.
+Secrets go through templates, schemas and the gate as opaque placeholders: see engine/secrets.py.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from engine.errors import Problem, ValidationFailed
 from engine.expressions import Expression, Path, compile_expression
@@ -25,9 +20,6 @@ from engine.expressions.values import Refused, compact_json, copied
 Render = Callable[[Any], Any]
 Part = str | Expression
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_PLACEHOLDER = re.compile(f"\ue000([0-9a-f]{{16}}):({_NAME.pattern})\ue001", re.ASCII)
-_MIN_SEARCHED = 4  # a shorter secret is masked only where it is the whole text: inside others it is noise
 _MAX_DEPTH = 64
 _QUOTES = "'\"`"
 
@@ -89,135 +81,6 @@ def render_templates(obj: Any, context: Mapping[str, Any]) -> Any:
 def escape(text: str) -> str:
     """The template that renders to `text`, whatever it holds."""
     return text.replace("${", "$${")
-
-
-class Secrets(Mapping[str, str]):
-    """`secrets` of one run's context: looking a name up gives a placeholder, never the secret.
-
-    The placeholder holds a nonce of this object, so a text that merely imitates one is just text; only names
-    that were looked up here are ever revealed. `resolve` answers with a secret's value, or None.
-    """
-
-    def __init__(self, resolve: Callable[[str], str | None]) -> None:
-        self._resolve = resolve
-        self._nonce = secrets.token_hex(8)
-        self._used: set[str] = set()
-        self._revealed: dict[str, str] = {}
-        self._hidden: tuple[re.Pattern[str], dict[str, str]] | None = None
-
-    def __getitem__(self, name: str) -> str:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise KeyError(name)
-        self._used.add(name)
-        return f"\ue000{self._nonce}:{name}\ue001"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())  # names are not for listing: `keys(secrets)` tells nothing
-
-    def __len__(self) -> int:
-        return 0
-
-    def is_placeholder(self, token: str) -> bool:
-        """Whether `token` is, as a whole, a placeholder of this object."""
-        match = _PLACEHOLDER.fullmatch(token)
-        return match is not None and self._ours(match)
-
-    def reveal(self, value: Any) -> Any:
-        """`value` with placeholders replaced by their secrets; for the moment before the call.
-
-        Raises ValidationFailed (problem code `unknown_secret`) for a name that resolves to nothing.
-        """
-        return _throughout(value, self._reveal_text) if self._used else value
-
-    def conceal(self, value: Any) -> Any:
-        """`value` with every secret revealed so far, and every placeholder, replaced by `[SECRET:NAME]`.
-
-        Found as they are, inside longer texts, in Base64 (any alignment), percent-encoded, JSON-escaped, and
-        in keys. For everything that is stored, logged or answered. A secret of less than four characters is
-        masked only where it is the whole text.
-        """
-        return _throughout(value, self._conceal_text) if self._used else value
-
-    def _reveal_text(self, text: str) -> str:
-        if "\ue000" not in text:
-            return text
-        return _PLACEHOLDER.sub(
-            lambda match: self._value(match.group(2)) if self._ours(match) else match.group(), text
-        )
-
-    def _ours(self, match: re.Match[str]) -> bool:
-        return match.group(1) == self._nonce and match.group(2) in self._used
-
-    def _value(self, name: str) -> str:
-        if name not in self._revealed:
-            value = self._resolve(name)
-            if value is None:
-                detail = f"secret {name} is not set where this runs: provide it, or correct its name"
-                raise ValidationFailed(detail, errors=(Problem("unknown_secret", detail),))
-            self._revealed[name] = value
-            self._hidden = None
-        return self._revealed[name]
-
-    def _conceal_text(self, text: str) -> str:
-        text = _PLACEHOLDER.sub(
-            lambda match: _mark(match.group(2)) if match.group(1) == self._nonce else match.group(), text
-        )
-        short = next((name for name, value in self._revealed.items() if value == text and text), None)
-        if short is not None:
-            return _mark(short)
-        if not self._revealed:
-            return text
-        pattern, names = self._hidden = self._hidden or _search_for(self._revealed)
-        return pattern.sub(lambda match: _mark(names[match.group()]), text)
-
-
-def _mark(name: str) -> str:
-    return f"[SECRET:{name}]"
-
-
-def _throughout(value: Any, change: Callable[[str], str]) -> Any:
-    try:
-        return _mapped(value, change)
-    except RecursionError as error:
-        detail = "the value is nested too deeply to look for secrets in it"
-        raise ValidationFailed(detail, errors=(Problem("too_deep", detail),)) from error
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in it, keys included, put through `change`."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {
-            change(key) if isinstance(key, str) else key: _mapped(item, change) for key, item in value.items()
-        }
-    return [_mapped(item, change) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _search_for(revealed: Mapping[str, str]) -> tuple[re.Pattern[str], dict[str, str]]:
-    """One pattern for every form of every secret, longest first, and whose form each is."""
-    names = {form: name for name, value in revealed.items() for form in _forms(value)}
-    longest_first = sorted(names, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)"), names
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """The texts in which `secret` may come back from a tool."""
-    if len(secret) < _MIN_SEARCHED:
-        return
-    yield secret
-    yield quote(secret, safe="")
-    yield quote(secret)  # as in a path: the slash stays
-    yield quote_plus(secret)
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    data = secret.encode()
-    for before in range(3):
-        # Characters that share bits with what stands before or after the secret are left out.
-        encoded = base64.b64encode(bytes(before) + data).decode().rstrip("=")
-        core = encoded[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
-        yield core
-        yield core.replace("+", "-").replace("/", "_")
 
 
 class _Compiler:

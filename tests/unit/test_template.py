@@ -1,18 +1,16 @@
-"""Templates and secrets: the seed's examples, what becomes text and what keeps its type, and what never leaks."""
+"""Templates: the seed's examples, what becomes text and what keeps its type."""
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ValidationFailed
-from engine.template import Secrets, compile_template, escape, render_templates
+from engine.template import compile_template, escape, render_templates
 
 CONTEXT: dict[str, Any] = {
     "now": "2026-11-21T08:30:00Z",
@@ -160,131 +158,3 @@ def test_any_value_is_a_template_or_refused(value: Any) -> None:
         assert error.errors  # noqa: PT017 either outcome is right, and each has its own condition
     else:
         assert "${" in json.dumps(value) or rendered == value
-
-
-VAULT = {
-    "TG": 'tök"en/+:12345',
-    "OTHER": "other-secret",
-    "SHORT": "abc",
-    "PIN": "90210",
-    "my-key.1": "dashed-secret",
-}
-
-
-@pytest.fixture
-def secrets() -> Secrets:
-    """The secrets of one run."""
-    return Secrets(VAULT.get)
-
-
-def test_secrets_are_placeholders_until_revealed(secrets: Secrets) -> None:
-    """Templates see an opaque token; reveal puts the secret in, whole and within texts."""
-    rendered = render_templates(
-        {"a": "${secrets.TG}", "b": ["Bearer ${secrets.OTHER}!"]}, {"secrets": secrets}
-    )
-    assert "en/+" not in json.dumps(rendered)
-    assert secrets.is_placeholder(rendered["a"])
-    assert not secrets.is_placeholder(rendered["b"][0])
-    assert secrets.reveal(rendered) == {"a": VAULT["TG"], "b": [f"Bearer {VAULT['OTHER']}!"]}
-    assert rendered["a"] == secrets["TG"]
-
-
-def test_names_with_dashes_and_dots(secrets: Secrets) -> None:
-    """File names of mounted secrets work when quoted."""
-    rendered = render_templates('${secrets."my-key.1"}', {"secrets": secrets})
-    assert secrets.reveal(rendered) == "dashed-secret"
-
-
-def test_an_unknown_secret_is_named(secrets: Secrets) -> None:
-    """A name that resolves to nothing fails before the call."""
-    rendered = render_templates("${secrets.NOPE}", {"secrets": secrets})
-    with pytest.raises(ValidationFailed, match="secret NOPE is not set") as caught:
-        secrets.reveal(rendered)
-    assert caught.value.errors[0].code == "unknown_secret"
-
-
-def test_imitations_are_just_text(secrets: Secrets) -> None:
-    """Without this run's nonce, or for a name the run never asked for, nothing is revealed."""
-    other = Secrets(VAULT.get)["TG"]
-    mine = secrets["OTHER"]
-    forged = mine.replace("OTHER", "TG")
-    for imitation in (other, forged, "\ue0000000000000000000:TG\ue001", mine[:-1]):
-        assert not secrets.is_placeholder(imitation)
-        assert secrets.reveal(f"x {imitation}") == f"x {imitation}"
-
-
-TAKEN_APART = [
-    "upper(secrets.TG)", "lower(secrets.TG)", "split(secrets.TG, ':')", "replace(secrets.TG, ':', '')",
-    "b64(secrets.TG)", "hash(secrets.TG)", "hash([secrets.TG])", "uuid5('dns', secrets.TG)", "reverse(secrets.TG)",
-    "from_json(to_string([secrets.TG]))", "map(&b64(@), [secrets.TG])", "split(join('', ['x', secrets.TG]), ':')",
-    "to_string(secrets)",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", TAKEN_APART)
-def test_functions_cannot_take_a_placeholder_apart(text: str, secrets: Secrets) -> None:
-    """A tool that got a part of it could imitate the placeholders of other secrets."""
-    with pytest.raises(ValidationFailed):
-        render_templates(f"${{{text}}}", {"secrets": secrets})
-
-
-def test_the_names_of_secrets_cannot_be_listed(secrets: Secrets) -> None:
-    """Neither keys nor values of `secrets` say what there is."""
-    context = {"secrets": secrets}
-    assert render_templates("${[keys(secrets), values(secrets), length(secrets)]}", context) == [[], [], 0]
-    assert render_templates("${secrets.*}", context) == []
-
-
-FORMS = [
-    lambda value: value, lambda value: f"before {value} after", lambda value: quote(value, safe=""),
-    lambda value: f"https://u:{quote(value)}@h/", lambda value: json.dumps(value),
-    lambda value: json.dumps({"a": value}, ensure_ascii=False),
-    lambda value: base64.b64encode(value.encode()).decode(),
-    lambda value: base64.urlsafe_b64encode(value.encode()).decode(),
-    lambda value: "Basic " + base64.b64encode(f"user:{value}".encode()).decode(),
-    lambda value: base64.b64encode(f"us:{value}!".encode()).decode(),
-    lambda value: base64.b64encode(f"u:{value}!!".encode()).decode(),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_secrets_are_concealed_in_every_form(form: Any, secrets: Secrets) -> None:
-    """Whole, within texts, encoded, in keys and in nested values."""
-    secrets.reveal([secrets["TG"], secrets["PIN"]])
-    for name in ("TG", "PIN"):
-        leak = form(VAULT[name])
-        hidden = secrets.conceal({"deep": [leak], leak: 1})
-        text = json.dumps(hidden, ensure_ascii=False)
-        assert leak not in text
-        assert f"[SECRET:{name}]" in hidden["deep"][0]
-        assert f"[SECRET:{name}]" in next(key for key in hidden if key != "deep")
-
-
-def test_placeholders_are_concealed_too(secrets: Secrets) -> None:
-    """A rendered input is stored with marks, whether or not it was revealed."""
-    rendered = render_templates("token ${secrets.TG}", {"secrets": secrets})
-    assert secrets.conceal({"a": rendered}) == {"a": "token [SECRET:TG]"}
-
-
-def test_short_secrets_are_concealed_where_they_stand_alone(secrets: Secrets) -> None:
-    """Three characters inside another text are noise; as a whole text they are the secret."""
-    secrets.reveal(secrets["SHORT"])
-    assert secrets.conceal(["abc", "abcdef"]) == ["[SECRET:SHORT]", "abcdef"]
-
-
-def test_without_secrets_nothing_is_walked(secrets: Secrets) -> None:
-    """A run that asks for none gets its own values back."""
-    value = {"a": ["x"]}
-    assert secrets.conceal(value) is value
-    assert secrets.reveal(value) is value
-
-
-@given(st.text(min_size=4, max_size=40), st.binary(max_size=8), st.binary(max_size=8))
-def test_any_secret_is_found_in_base64(secret: str, before: bytes, after: bytes) -> None:
-    """Whatever stands around it, none of the secret's own Base64 characters stays."""
-    if "\ud800" <= max(secret) <= "\udfff" or not secret.isprintable():
-        return
-    vault = Secrets({"S": secret}.get)
-    vault.reveal(vault["S"])
-    encoded = base64.b64encode(before + secret.encode() + after).decode()
-    assert "[SECRET:S]" in vault.conceal(encoded)
