@@ -150,10 +150,12 @@ def _parts(definition: Definition, resources: Resources) -> Iterator[tuple[str, 
     rest = {key: value for key, value in document.items() if key not in ("schedule", "steps", "on_failure")}
     probed = (_entry(resources, definition.probe.step.uses).reflex,) if definition.probe else ()
     parts = [("", rest, reflex.strictest(task))]
-    parts.append(("/schedule", document["schedule"], reflex.strictest(task, *probed)))
+    parts.append(
+        ("/schedule", document["schedule"], reflex.strictest(task, *probed).below("/condition/probe/with"))
+    )
     for key, number, step in _steps(definition):
         layers = (task, _entry(resources, step.uses).reflex, _layer(step.reflex, f"/{key}/{number}/reflex"))
-        parts.append((f"/{key}/{number}", document[key][number], reflex.strictest(*layers)))
+        parts.append((f"/{key}/{number}", document[key][number], reflex.strictest(*layers).below("/with")))
     return (part for part in parts if "input" in part[2].on)
 
 

@@ -2,7 +2,7 @@
 
 from engine.reflex.detection import mask, scan
 from engine.reflex.judging import judge
-from engine.reflex.policy import DEFAULT_POLICY, Policy, below_floor, parse_policy, strictest
+from engine.reflex.policy import DEFAULT_POLICY, Policy, below_floor, parse_policy, strictest, written
 from engine.reflex.verdict import Finding, Verdict
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "parse_policy",
     "scan",
     "strictest",
+    "written",
 ]

@@ -53,8 +53,10 @@ def _clean(value: Any, joined: Joined, acted: list[Acted], policy: Policy, exemp
 def _acted(joined: Joined, text: str, policy: Policy) -> Iterator[Acted]:
     for hit in hits(text):
         action = _action(hit, policy)
-        if action != "pass":
-            piece = joined.piece_at(hit.end - 1)
+        if action == "pass":
+            continue
+        piece = joined.piece_at(hit.end - 1)
+        if not policy.at or not _granted(hit, piece, policy):
             yield hit._replace(start=max(hit.start, piece.joined)), piece, action
 
 
@@ -65,6 +67,14 @@ def _action(hit: Hit, policy: Policy) -> Action:
     else:
         wanted = policy.injection if at_least(hit.severity, policy.threshold) else "allow"
     return _ACTION_OF[wanted]
+
+
+def _granted(hit: Hit, piece: Piece, policy: Policy) -> bool:
+    """Whether a kind may stand at this very place; keys are no place of their own."""
+    if hit.category != "pii" or piece.key:
+        return False
+    pointer = _pointer(piece.path, {}) + "/"
+    return any(hit.kind in kinds and pointer.startswith(f"{place}/") for place, kinds in policy.at)
 
 
 _ACTION_OF: dict[str, Action] = {"allow": "pass", "flag": "flag", "redact": "redact", "block": "block"}

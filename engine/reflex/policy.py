@@ -3,13 +3,15 @@
 Layers are the `reflex:` mappings of the operator, the task, the tool and the step. Each member is settled by
 itself. A member that no layer gives takes its default, so a task may say `pii: redact` although the default
 is block; how far a layer may go is the operator's floor, which `below_floor` compares with.
+
+A catalog entry may also let kinds pass at a place of the tool's input or output: `allow: {/to: [email]}`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from engine.errors import Problem, ValidationFailed
@@ -31,7 +33,8 @@ class Policy:
     """The effective policy of one step.
 
     `threshold` is the least severity of an injection that is acted on, `allow` the PII kinds let through
-    whatever `pii` says, `on` the directions in which the gate stands.
+    whatever `pii` says, `on` the directions in which the gate stands. `at` are kinds let through at a JSON pointer
+    and below it.
     """
 
     pii: PiiAction = "block"
@@ -39,6 +42,11 @@ class Policy:
     threshold: Severity = "high"
     allow: frozenset[str] = frozenset()
     on: frozenset[str] = DIRECTIONS
+    at: tuple[tuple[str, frozenset[str]], ...] = ()
+
+    def below(self, pointer: str) -> Policy:
+        """The same policy for a value in which the one it was made for stands at `pointer`."""
+        return replace(self, at=tuple((pointer + place, kinds) for place, kinds in self.at))
 
 
 DEFAULT_POLICY = Policy()
@@ -48,11 +56,12 @@ _CHOICES = {
     "injection": get_args(InjectionAction),
     "threshold": get_args(Severity),
 }
-_MEMBERS = tuple(field.name for field in fields(Policy))
+_MEMBERS = ("pii", "injection", "threshold", "allow", "on")
 
 
 def parse_policy(mapping: Mapping[str, Any], pointer: str = "") -> dict[str, Any]:
-    """The members that a `reflex:` mapping gives, checked; `allow` and `on` as frozen sets.
+    """The members that a `reflex:` mapping gives, checked; `allow` and `on` as frozen sets, `allow` by pointer as a
+    mapping to such.
 
     `pointer` is the JSON pointer of the mapping in its document. Raises ValidationFailed with every problem.
     """
@@ -63,7 +72,12 @@ def parse_policy(mapping: Mapping[str, Any], pointer: str = "") -> dict[str, Any
     problems = [problem for name, value in mapping.items() if (problem := _problem(name, value, pointer))]
     if problems:
         raise ValidationFailed("the reflex policy is not valid", problems)
-    return {name: frozenset(value) if name in ("allow", "on") else value for name, value in mapping.items()}
+    return {name: _frozen(value) if name in ("allow", "on") else value for name, value in mapping.items()}
+
+
+def written(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON form of a layer: the inverse of `parse_policy`."""
+    return {name: _listed(value) for name, value in layer.items()}
 
 
 def strictest(*layers: Mapping[str, Any]) -> Policy:
@@ -72,11 +86,14 @@ def strictest(*layers: Mapping[str, Any]) -> Policy:
     The stricter action wins (allow < flag < redact < block), the lower threshold, and the union of `on`.
     `allow` is the intersection of the layers that have that member; a layer without it has no opinion, so a
     step's `allow: [email]` works under a task that says only `pii: redact`, and `allow: []` anywhere lets
-    nothing through.
+    nothing through. An `allow` by pointer adds its kinds at its places and says nothing about any other.
     """
     members: dict[str, Any] = {}
     for name in _MEMBERS:
         given = [layer[name] for layer in layers if name in layer]
+        if name == "allow":
+            members["at"] = _places(given)
+            given = [kinds for kinds in given if not isinstance(kinds, Mapping)]
         if given:
             members[name] = _strictest_of(name, given)
     return Policy(**members)
@@ -88,10 +105,31 @@ def below_floor(policy: Policy, floor: Policy) -> list[str]:
         "pii": _rank("pii", policy.pii) < _rank("pii", floor.pii),
         "injection": _rank("injection", policy.injection) < _rank("injection", floor.injection),
         "threshold": _rank("threshold", policy.threshold) < _rank("threshold", floor.threshold),
-        "allow": not policy.allow <= floor.allow,
+        "allow": not policy.allow.union(*(kinds for _, kinds in policy.at)) <= floor.allow,
         "on": not policy.on >= floor.on,
     }
     return [name for name, below in looser.items() if below]
+
+
+def _places(given: list[Any]) -> tuple[tuple[str, frozenset[str]], ...]:
+    """The kinds that all layers with pointers allow at each of them; none where a layer allows nothing at all."""
+    grants = [kinds for kinds in given if isinstance(kinds, Mapping)]
+    if not grants or frozenset() in given:
+        return ()
+    shared = set.intersection(*(set(one) for one in grants))
+    return tuple((place, frozenset.intersection(*(one[place] for one in grants))) for place in sorted(shared))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {place: frozenset(kinds) for place, kinds in value.items()}
+    return frozenset(value)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {place: sorted(kinds) for place, kinds in value.items()}
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def _strictest_of(name: str, given: list[Any]) -> Any:
@@ -113,7 +151,17 @@ def _problem(name: Any, value: Any, pointer: str) -> Problem | None:
         return Problem("unknown_key", f'"{name}" is no member of reflex{_meant(name, _MEMBERS)}', place)
     if name in _CHOICES:
         return _choice_problem(name, value, place)
-    return _set_problem(name, value, place, pii_kinds() if name == "allow" else DIRECTIONS)
+    if name == "on":
+        return _set_problem(name, value, place, DIRECTIONS)
+    if isinstance(value, Mapping):
+        return next(filter(None, (_place_problem(at, kinds, place) for at, kinds in value.items())), None)
+    return _set_problem(name, value, place, pii_kinds())
+
+
+def _place_problem(at: Any, kinds: Any, place: str) -> Problem | None:
+    if not isinstance(at, str) or not at.startswith("/"):
+        return Problem("type", f"allow is by JSON pointers like /to, which {at!r} is not", place)
+    return _set_problem("allow", kinds, f"{place}/{at.replace('~', '~0').replace('/', '~1')}", pii_kinds())
 
 
 def _choice_problem(name: str, value: Any, place: str) -> Problem | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.contract import Contract
 from engine.limits import Breaker, Rate
+from engine.reflex import written
 from engine.retry import RetryPolicy
 
 
@@ -59,7 +60,7 @@ class ToolEntry:
             "timeout_seconds": self.timeout.total_seconds(),
             "scopes": list(self.scopes),
             "idempotent": self.idempotent,
-            "reflex": self.reflex,
+            "reflex": written(self.reflex),
             "annotations": self.annotations,
             "aliases": list(self.aliases),
         }

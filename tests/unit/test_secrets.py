@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ValidationFailed
@@ -168,6 +168,7 @@ hidden = st.text(
 around = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 
 
+@settings(max_examples=25)
 @pytest.mark.parametrize("encoder", ENCODERS)
 @given(secret=hidden, before=around, after=around)
 def test_no_form_of_any_secret_stays(encoder: str, secret: str, before: str, after: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.reflex import DEFAULT_POLICY, Policy, judge
+from engine.reflex import DEFAULT_POLICY, Policy, judge, parse_policy, strictest
 
 REDACT = Policy(pii="redact")
 SSN = "219-44-8071"
@@ -195,3 +195,31 @@ def test_verdicts_hold_no_raw_values(value: Any) -> None:
     stored = json.dumps(judge(value, DEFAULT_POLICY).as_dict(), ensure_ascii=False)
     for canary in (SSN, "ada@example.org", "20 7946 0958", "4111111111111111"):
         assert canary not in stored
+
+
+MAIL = "ada@example.org"
+
+
+@pytest.mark.parametrize(
+    ("value", "pointers"),
+    [
+        ({"to": MAIL}, []),
+        ({"to": [MAIL, f"Ada <{MAIL}>"]}, []),
+        ({"to": {"name": "Ada", "address": MAIL}}, []),
+        ({"to": {MAIL: "a key"}}, ["/to/[EMAIL]"]),
+        ({"to": SSN}, ["/to"]),
+        ({"to": MAIL, "text": f"write to {MAIL}"}, ["/text"]),
+        ({"too": MAIL, "a": {"to": MAIL}}, ["/too", "/a/to"]),
+        (MAIL, [""]),
+    ],
+)
+def test_a_kind_allowed_at_a_pointer_passes_there_and_below_only(value: Any, pointers: list[str]) -> None:
+    """`allow: {/to: [email]}`: other places, other kinds and keys are acted on as ever."""
+    policy = strictest(parse_policy({"allow": {"/to": ["email"]}}))
+    assert [finding.pointer for finding in judge(value, policy).findings] == pointers
+
+
+def test_redaction_spares_what_is_allowed_at_its_place() -> None:
+    """The recipient stays, the same address in the text is taken out."""
+    policy = strictest({"pii": "redact"}, parse_policy({"allow": {"/to": ["email"]}}))
+    assert judge({"to": MAIL, "text": f"I am {MAIL}"}, policy).value == {"to": MAIL, "text": "I am [EMAIL]"}

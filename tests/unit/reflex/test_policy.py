@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ValidationFailed
-from engine.reflex import DEFAULT_POLICY, Policy, below_floor, parse_policy, strictest
+from engine.reflex import DEFAULT_POLICY, Policy, below_floor, parse_policy, strictest, written
 
 layers = st.fixed_dictionaries(
     {},
@@ -95,6 +95,8 @@ def test_below_floor_names_the_members() -> None:
         ({"threshold": 3}, "/reflex/threshold", "low, medium, high, critical"),
         ({"allow": ["email", "emial"]}, "/reflex/allow/1", 'did you mean "email"?'),
         ({"allow": "email"}, "/reflex/allow", "a list"),
+        ({"allow": {"/to": ["emial"]}}, "/reflex/allow/~1to/0", 'did you mean "email"?'),
+        ({"allow": {"to": ["email"]}}, "/reflex/allow", "JSON pointers like /to"),
         ({"on": ["inputs"]}, "/reflex/on/0", 'did you mean "input"?'),
         ({"on": {"input": True}}, "/reflex/on", "a list"),
         ({"a/b~": 1}, "/reflex/a~1b~0", "no member"),
@@ -122,3 +124,25 @@ def test_only_the_given_members_come_back() -> None:
     """Parsing adds no defaults, so that layers stay comparable."""
     assert parse_policy({"pii": "flag", "allow": ["email"]}) == {"pii": "flag", "allow": frozenset({"email"})}
     assert parse_policy({}) == {}
+
+
+def test_kinds_by_pointer_are_added_at_their_places() -> None:
+    """A catalog entry's pointers say nothing about other places; `allow: []` anywhere takes them back."""
+    tool = parse_policy({"allow": {"/to": ["email"], "/cc": ["email", "phone"]}})
+    at = (("/cc", frozenset({"email", "phone"})), ("/to", frozenset({"email"})))
+    assert strictest({"pii": "redact"}, tool) == Policy(pii="redact", at=at)
+    assert strictest(tool, parse_policy({"allow": ["iban"]})) == Policy(allow=frozenset({"iban"}), at=at)
+    assert strictest(tool, parse_policy({"allow": []})) == Policy()
+    other = parse_policy({"allow": {"/cc": ["phone"]}})
+    assert strictest(tool, other).at == (("/cc", frozenset({"phone"})),)
+    assert strictest(tool).below("/with").at[1] == ("/with/to", frozenset({"email"}))
+    assert below_floor(strictest(tool), Policy()) == ["allow"]
+
+
+def test_a_layer_can_be_written_again() -> None:
+    """`written` is the inverse of `parse_policy`, as JSON."""
+    for layer in (
+        {"pii": "flag", "allow": ["email"], "on": ["input"]},
+        {"allow": {"/to": ["email", "phone"]}},
+    ):
+        assert written(parse_policy(layer)) == layer
