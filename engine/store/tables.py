@@ -100,6 +100,7 @@ task = Table(
     _may("created_by", UUID()),
     _filled("created_at", INSTANT),
     _filled("updated_at", INSTANT),
+    _may("schedule_error", Text),
 )
 task_version = Table(
     "task_version",
@@ -284,6 +285,7 @@ scheduler = Table(
     _must("tzdata_version", Text),
     _filled("started_at", INSTANT),
     _filled("last_tick", INSTANT),
+    _filled("late_after", Interval),
 )
 refusal = Table(
     "refusal",

@@ -5,6 +5,27 @@ ALTER TABLE duework.task
   ADD CONSTRAINT task_schedule_options_object CHECK (jsonb_typeof(schedule_options) = 'object'),
   ADD CONSTRAINT task_schedule_start_finite CHECK (isfinite(schedule_start));
 
+-- What a row of the queue asks of its task, asked of the task already: one that could never become work is refused here
+-- and stops no tick. Instants that no client can read are refused as well.
+ALTER TABLE duework.task
+  ADD CONSTRAINT task_instants CHECK (
+    schedule_start BETWEEN '0001-01-01' AND '9999-12-30' AND updated_at BETWEEN '0001-01-02Z' AND '9999-12-30Z'
+    AND next_run BETWEEN '0001-01-02Z' AND '9999-12-30Z'),
+  ADD CONSTRAINT task_dedupe CHECK (
+    length(dedupe_scheduled) BETWEEN 1 AND 500 AND dedupe_window BETWEEN interval '0' AND interval '36525 days'),
+  -- Not the other way round: a key that only a run can tell is in its row of the queue alone.
+  ADD CONSTRAINT task_concurrency CHECK (concurrency_key IS NULL OR (
+    length(concurrency_key) BETWEEN 1 AND 600 AND coalesce((concurrency ->> 'limit')::integer >= 1, false)
+    AND coalesce(concurrency ->> 'on_conflict' IN ('skip', 'queue', 'cancel_running'), false)));
+
+-- Why a tick could not plan a task and has set it aside, with next_run null, so that the others went on. Cleared by
+-- whatever plans the task anew.
+ALTER TABLE duework.task ADD COLUMN schedule_error text;
+CREATE INDEX task_set_aside ON duework.task (id) WHERE schedule_error IS NOT NULL;
+
+-- How long after its last tick a scheduler counts as gone; its own word, because its interval is its own.
+ALTER TABLE duework.scheduler ADD COLUMN late_after interval NOT NULL DEFAULT '30 seconds';
+
 -- Durable waiting (engine/store/waits.py): what a step of a live run waits for, and what came of it.
 -- Promises: a wait is made only by the holder of the run's lease, is answered once, and goes with its run.
 -- Locks: ACCESS EXCLUSIVE on due_work for an instant; the default of the new column rewrites nothing.
