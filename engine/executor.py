@@ -241,7 +241,7 @@ class Attempt:
             timeout=prepared.timeout,
             resumed=resumed,
             agent_id=self.run.agent_id,
-            conceal=self.secrets.conceal,
+            secrets=self.secrets,
         )
         try:
             async with asyncio.timeout(prepared.timeout.total_seconds()):

@@ -13,12 +13,14 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+from engine.secrets import Secrets
+
 Arguments = dict[str, Any]
 
 
-def as_it_is(value: Any) -> Any:
-    """The value: what hides secrets where there are none."""
-    return value
+def no_secrets() -> Secrets:
+    """Secrets of which none is set."""
+    return Secrets(lambda _name: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Call:
 
     `idempotency_key` is the same for every attempt of this step; `fence` grows with every lease of any run,
     so a receiver that remembers the largest one can refuse a stale worker. `resumed` is true when this call
-    continues one that parked the run. `item` is the place in a foreach's list, from 0. `conceal` replaces the
-    secrets among the arguments by their names: for what a tool logs or says in an error.
+    continues one that parked the run. `item` is the place in a foreach's list, from 0. `secrets` are the run's: those
+    that the templates of a catalog entry ask for are revealed through it, and so masked in all that the call answers.
     """
 
     run_id: UUID
@@ -40,7 +42,11 @@ class Call:
     resumed: bool = False
     agent_id: UUID | None = None
     item: int | None = None
-    conceal: Callable[[Any], Any] = field(default=as_it_is, compare=False, repr=False)
+    secrets: Secrets = field(default_factory=no_secrets, compare=False, repr=False)
+
+    def conceal(self, value: Any) -> Any:
+        """`value` with the secrets in it replaced by their names: for what a tool logs or says in an error."""
+        return self.secrets.conceal(value)
 
     @property
     def traceparent(self) -> str:
