@@ -122,7 +122,7 @@ _AGENT_NAME = {
 }
 _SCOPES = {
     "type": "array",
-    "items": {"type": "string", "pattern": "^[a-z]+(:[A-Za-z0-9_.*-]+)?$"},
+    "items": {"type": "string", "pattern": "^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?[*]?$"},
     "maxItems": 200,
     "uniqueItems": True,
 }

@@ -89,7 +89,7 @@ async def _visible(call: Call) -> Row:
 def _check_scopes(scopes: list[str]) -> None:
     unknown = agents.unknown_scopes(scopes)
     if unknown:
-        known = ", ".join((*agents.SCOPES, "tool:<address or prefix.*>"))
+        known = ", ".join((*agents.SCOPES, "tool:<address or prefix.*>", "words.with.dots"))
         raise invalid(
             "the agent is not valid",
             [Problem("unknown_scope", f"one of the scopes is unknown; known are {known}", "/scopes")],

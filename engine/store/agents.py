@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ SCOPES = [
     "audit:read",
     "admin",
 ]
+_OF_TOOLS = re.compile(
+    r"tool:(?:[A-Za-z0-9_.-]*\*|[A-Za-z0-9_.-]+)|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(?:\*|[A-Za-z0-9_-]+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +146,11 @@ async def revoke_tokens(conn: Connection, agent_id: UUID) -> int:
 
 
 def unknown_scopes(scopes: Iterable[str]) -> Sequence[str]:
-    """Those that are neither in SCOPES nor `tool:` followed by something."""
-    return [
-        scope
-        for scope in scopes
-        if scope not in SCOPES and not (scope.startswith("tool:") and len(scope) > 5)
-    ]
+    """Those that mean nothing: not in SCOPES, not `tool:` followed by something, and no words with dots between them.
+
+    The last are a catalog's own, as the seeds write them (003: `my-service.read`); like `tool:` they may end in `*`.
+    """
+    return [scope for scope in scopes if scope not in SCOPES and not _OF_TOOLS.fullmatch(scope)]
 
 
 def _matches(ref: str | UUID) -> Any:

@@ -48,6 +48,11 @@ class ToolEntry:
     secrets: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """What tells it apart, and its limits are counted by: the address, with `@version` where it has one."""
+        return self.address if self.version is None else f"{self.address}@{self.version}"
+
     def as_dict(self) -> dict[str, Any]:
         """The public form: what /tools and `duework tool get` show."""
         return {

@@ -22,12 +22,14 @@ from engine.contract import Contract, compile_schema
 from engine.durations import parse_duration
 from engine.errors import NotFound, Problem, ValidationFailed
 from engine.limits import Breaker, Rate
-from engine.pipeline import load_documents
+from engine.pipeline import Document, load_documents
 from engine.reflex import parse_policy
 from engine.retry import RetryPolicy
 from engine.settings import Settings
+from engine.store.agents import unknown_scopes
 from engine.tools.entry import ToolEntry
 from engine.tools.transports import FAULTS
+from engine.tools.versions import order
 
 _ENDINGS = (".yaml", ".yml", ".json")
 TRANSPORTS = ("builtin", "http", "mcp", "python", "command")
@@ -36,43 +38,78 @@ _RETRIES = 3  # attempts when `retry` is there and does not say
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All tools by address; aliases answer too."""
+    """All tools by every name that `uses` may call them: `address` is the newest version, `address@2` that one."""
 
     entries: Mapping[str, ToolEntry]
 
-    def get(self, address: str) -> ToolEntry:
-        """The entry at an address or alias. Raises NotFound that names the nearest one."""
-        if address in self.entries:
-            return self.entries[address]
-        near = difflib.get_close_matches(address, self.entries, n=1)
+    def get(self, uses: str) -> ToolEntry:
+        """The entry of an address or alias, with `@version` that one. Raises NotFound that names the nearest."""
+        if uses in self.entries:
+            return self.entries[uses]
+        address, _, version = uses.partition("@")
+        if version and address in self.entries:
+            raise NotFound(
+                f"there is no version {version!r} of the tool {address!r}; {self._versions(address)}"
+            )
+        near = difflib.get_close_matches(uses, self.entries, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; `duework tool list` shows those there are"
-        raise NotFound(f"there is no tool {address!r} in the catalog{hint}")
+        raise NotFound(f"there is no tool {uses!r} in the catalog{hint}")
 
     def listed(self) -> list[ToolEntry]:
-        """Every entry once, by address."""
-        return sorted({id(e): e for e in self.entries.values()}.values(), key=lambda entry: entry.address)
+        """Every entry once, by address, the newest version first."""
+        once = sorted(
+            {id(entry): entry for entry in self.entries.values()}.values(),
+            key=lambda entry: order(entry.version),
+            reverse=True,
+        )
+        return sorted(once, key=lambda entry: entry.address)
+
+    def _versions(self, address: str) -> str:
+        newest = self.entries[address]
+        known = [e.version for e in self.listed() if e.address == newest.address and e.version is not None]
+        return f"there are {', '.join(known)}" if known else "its entry has no version: take @… out"
 
 
 def load_catalog(settings: Settings) -> Catalog:
     """Read and check every entry. Raises ValidationFailed with all faults of all files."""
     problems: list[Problem] = []
-    entries: dict[str, ToolEntry] = {}
+    entries: list[ToolEntry] = []
     for file in _files(settings.catalog):
-        for found in _read(file):
+        for found in read_entries(file):
             if isinstance(found, ValidationFailed):
                 problems.extend(found.errors)
-                continue
-            for address in (found.address, *found.aliases):
-                if address in entries:
-                    text = f"{file.name}: {address} is already defined in {entries[address].source}"
-                    problems.append(Problem("duplicate_tool", text))
-                entries[address] = found
+            else:
+                entries.append(found)
+    named = _named(entries, problems)
     if problems:
         raise ValidationFailed(
             "the tool catalog has faults: " + "; ".join(problem.detail for problem in problems),
             errors=problems,
         )
-    return Catalog(entries)
+    return Catalog(named)
+
+
+def _named(entries: Iterable[ToolEntry], problems: list[Problem]) -> dict[str, ToolEntry]:
+    """The entries by every name they answer to; a name that two of them claim is a problem."""
+    named: dict[str, ToolEntry] = {}
+    for entry in sorted(entries, key=lambda one: order(one.version)):  # stable: files keep their order
+        for name in (entry.address, *entry.aliases):
+            exact = name if entry.version is None else f"{name}@{entry.version}"
+            known = named.get(exact)
+            if known is None:
+                known = _stranger(named.get(name), entry)
+            if known is not None:
+                text = f"{entry.source}: {exact} is already defined in {known.source}"
+                problems.append(Problem("duplicate_tool", text))
+            named[exact] = named[name] = entry
+    return named
+
+
+def _stranger(known: ToolEntry | None, entry: ToolEntry) -> ToolEntry | None:
+    """Who has the name already: another tool, or one without a version, which nobody could name any more."""
+    if known is None or (known.address == entry.address and known.version is not None):
+        return None
+    return known
 
 
 def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
@@ -84,7 +121,7 @@ def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
     if problems := [*_entry_contract().check(members, show_keys=True), *_unavailable(members)]:
         raise _located(problems, members, source)
     compiled, problems = _compiled(members)
-    if problems := [*problems, *_misplaced(members)]:
+    if problems := [*problems, *_misplaced(members), *_ungrantable(members)]:
         raise _located(problems, members, source)
     entry = _entry(members, compiled, source)
     if problems := list(FAULTS.get(entry.transport, _none)(entry)):
@@ -203,18 +240,25 @@ def _misplaced(members: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("misplaced", text, f"/{name}")
 
 
+def _ungrantable(members: Mapping[str, Any]) -> Iterator[Problem]:
+    """A scope that no agent can be given would keep everybody but admins out."""
+    scopes = members.get("scopes", ())
+    for scope in [*unknown_scopes(scopes), *(each for each in scopes if "*" in each)]:
+        way = "write tool:<address>, or words with dots like my-service.read"
+        text = f"{scope!r} is no scope that an agent can hold: {way}"
+        yield Problem("unknown_scope", text, f"/scopes/{scopes.index(scope)}")
+
+
 def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
     """What the format knows and this version does not do yet: refused, never silently ignored."""
     if members.get("transport") in ("mcp", "python", "command"):
         yield Problem("not_available", f"transport {members['transport']} is not available yet", "/transport")
     for name in (
-        "version",
         "retry",
         "rate",
         "concurrency",
         "breaker",
         "secrets",
-        "http",
     ):
         if name in members:
             yield Problem("not_available", f"{name} is not available yet; take it out", f"/{name}")
@@ -239,18 +283,38 @@ def _sorted(files: Iterable[Path | Traversable]) -> list[Path | Traversable]:
     return sorted((one for one in files if one.name.endswith(_ENDINGS)), key=lambda one: one.name)
 
 
-def _read(file: Path | Traversable) -> Iterator[ToolEntry | ValidationFailed]:
-    """Entries and faults of one file, whose documents are one mapping, a list of them, or {"tools": [...]}."""
+def read_entries(file: Path | Traversable) -> Iterator[ToolEntry | ValidationFailed]:
+    """Entries and faults of one file, whose documents are one mapping, a list of them, or {"tools": [...]}.
+
+    The faults say line and column.
+    """
     try:
         documents = load_documents(file.read_text(encoding="utf-8"), file.name)
     except ValidationFailed as error:  # its message has the place in the file
         yield ValidationFailed(str(error), errors=[replace(one, detail=str(error)) for one in error.errors])
         return
     for document in documents:
-        value = document.value
-        tools = value.get("tools", [value]) if isinstance(value, dict) else value
-        for members in tools if isinstance(tools, list) else [tools]:
+        for pointer, members in _members(document.value):
             try:
                 yield parse_entry(members, file.name)
             except ValidationFailed as error:
-                yield error
+                yield ValidationFailed(
+                    error.message, errors=[_placed(one, document, pointer) for one in error.errors]
+                )
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """Each entry of a document with the pointer to it."""
+    inside = isinstance(value, dict) and "tools" in value
+    tools = value["tools"] if inside else value
+    if not isinstance(tools, list):
+        yield "/tools" if inside else "", tools
+        return
+    for number, members in enumerate(tools):
+        yield f"{'/tools' if inside else ''}/{number}", members
+
+
+def _placed(problem: Problem, document: Document, pointer: str) -> Problem:
+    place = document.position(pointer + problem.pointer, key=problem.code in ("unknown_key", "not_available"))
+    line, column = place or (None, None)
+    return replace(problem, pointer=pointer + problem.pointer, line=line, column=column)

@@ -11,7 +11,9 @@ import pytest
 
 from engine.errors import NotFound, ValidationFailed
 from engine.settings import Settings
-from engine.tools.registry import Catalog, load_catalog, parse_entry
+from engine.store.agents import unknown_scopes
+from engine.tools.registry import Catalog, load_catalog, parse_entry, read_entries
+from engine.tools.versions import order
 
 SEED: dict[str, Any] = {
     "address": "my-service.my-tool",
@@ -141,13 +143,11 @@ def test_a_transport_that_is_not_there_is_refused(tmp_path: Path, transport: str
 @pytest.mark.parametrize(
     ("member", "content"),
     [
-        ("version", "1"),
         ("retry", {"max_attempts": 3}),
         ("rate", {"limit": 1, "per": "1s"}),
         ("concurrency", 2),
         ("breaker", {"failures": 3}),
         ("secrets", ["KEY"]),
-        ("http", {"method": "GET"}),
     ],
 )
 def test_a_member_that_would_be_ignored_is_refused(member: str, content: Any) -> None:
@@ -164,6 +164,95 @@ def test_an_http_tool_needs_a_url(endpoint: Any) -> None:
         members["endpoint"] = endpoint
     with pytest.raises(ValidationFailed, match="needs an endpoint"):
         parse_entry(members, "tools.json")
+
+
+def versioned(*versions: Any) -> list[dict[str, Any]]:
+    """The seed's entry once for each version; None is an entry without one."""
+    return [
+        SEED | ({} if version is None else {"version": version, "title": str(version)})
+        for version in versions
+    ]
+
+
+def test_a_tool_has_versions(tmp_path: Path) -> None:
+    """A plain address is the newest, numbers counting as numbers, wherever it stands in the file; `@` takes one."""
+    catalog = catalog_of(
+        tmp_path, tools_json=[*versioned(9, "10", "10-rc1"), SEED | {"address": "other.tool"}]
+    )
+    assert catalog.get("my-service.my-tool").version == "10"
+    assert catalog.get("my-service.my-tool@9").version == "9"
+    assert catalog.get("my-service.my-tool@9").name == "my-service.my-tool@9"
+    listed = [entry.name for entry in catalog.listed() if entry.source == "tools.json"]
+    plain = "my-service.my-tool"
+    assert listed == [f"{plain}@10", f"{plain}@10-rc1", f"{plain}@9", "other.tool"]
+
+
+def test_a_version_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    """So that a pin that became stale can be mended from its message."""
+    catalog = catalog_of(tmp_path, tools_json=[*versioned(1, "2.0"), SEED | {"address": "other.tool"}])
+    with pytest.raises(
+        NotFound, match=r"no version '3' of the tool 'my-service\.my-tool'; there are 2\.0, 1"
+    ):
+        catalog.get("my-service.my-tool@3")
+    with pytest.raises(NotFound, match="its entry has no version"):
+        catalog.get("other.tool@1")
+
+
+def test_an_alias_follows_the_versions(tmp_path: Path) -> None:
+    """The old name has the same versions; it cannot be somebody else's."""
+    entries = [entry | {"aliases": ["old.name"]} for entry in versioned(1, 2)]
+    catalog = catalog_of(tmp_path, tools_json=entries)
+    assert [catalog.get(name).version for name in ("old.name", "old.name@1")] == ["2", "1"]
+    faults = faults_of(tmp_path, tools_json=[*entries, SEED | {"address": "old.name", "version": 3}])
+    assert faults == ["tools.json: old.name@3 is already defined in tools.json"]
+    assert faults_of(tmp_path, tools_json=versioned(2, "2")) == [
+        "tools.json: my-service.my-tool@2 is already defined in tools.json"
+    ]
+    assert faults_of(tmp_path, tools_json=versioned(2, None)) == [
+        "tools.json: my-service.my-tool@2 is already defined in tools.json"
+    ], "the one without a version could never be named"
+
+
+@pytest.mark.parametrize(
+    "rising", [[None, "alpha", "1", "1.2", "1.2.1", "1.10", "2-rc1", "2"], ["2024-12", "2024", "2025"]]
+)
+def test_versions_have_one_order(rising: list[str | None]) -> None:
+    """From the oldest to the newest, however they come."""
+    assert sorted(rising[::-1], key=order) == rising
+
+
+@pytest.mark.parametrize("scope", ["tool:http.get", "event:publish", "my-service.read", "admin"])
+def test_a_scope_that_an_agent_can_hold(scope: str) -> None:
+    """What an entry asks for and what an agent may be given are the same words."""
+    assert parse_entry(SEED | {"scopes": [scope]}, "tools.json").scopes == (scope,)
+    assert unknown_scopes([scope]) == []
+
+
+@pytest.mark.parametrize(
+    "scope", ["tool:", "task:raed", "everything", "tool:*", "my-service.*", "two words", "*"]
+)
+def test_a_scope_that_no_agent_holds_is_refused(scope: str) -> None:
+    """Such a tool would be an admin's alone, and nobody would be told."""
+    with pytest.raises(ValidationFailed, match="no scope that an agent can hold"):
+        parse_entry(SEED | {"scopes": [scope]}, "tools.json")
+
+
+def test_options_of_another_transport_are_refused() -> None:
+    """They would never be read."""
+    with pytest.raises(ValidationFailed, match="command is for tools of transport command"):
+        parse_entry(SEED | {"command": {}}, "tools.json")
+
+
+def test_faults_have_a_place_in_the_file(tmp_path: Path) -> None:
+    """Line and column of each, in JSON and in YAML, inside lists too."""
+    file = tmp_path / "tools.yaml"
+    entry = (
+        "  - address: a.b\n    transport: http\n    endpiont: http://h/\n    input_schema: {type: strnig}\n"
+    )
+    file.write_text(f"tools:\n{entry}    output_schema: {{}}\n", encoding="utf-8")
+    (found,) = read_entries(file)
+    assert isinstance(found, ValidationFailed)
+    assert [(one.pointer, one.line, one.column) for one in found.errors] == [("/tools/0/endpiont", 4, 5)]
 
 
 def test_a_wrong_address_names_the_nearest() -> None:
