@@ -23,6 +23,7 @@ from engine.durations import format_duration
 from engine.metrics import Metrics
 from engine.settings import Settings, variable
 from engine.telemetry import EVENTS
+from ops import expression_page
 from ops.cli import tree
 from ops.cli.exits import Exit
 
@@ -62,6 +63,7 @@ def pages() -> dict[str, str]:
         "views.md": views(),
         "events.md": events(),
         "api.md": reference_markdown(),
+        "expressions.md": _page("Expressions", expression_page.OPENING, *expression_page.sections()),
     }
     return {name: text.rstrip() + "\n" for name, text in made.items()}
 

@@ -1,8 +1,8 @@
 """The expression dialect: JMESPath with bare numbers, offsets of time and a few functions (DESIGN section 6).
 
 Compiled once per definition, evaluated often, and never a way to reach Python, a clock, a file or chance:
-`now` is whatever the context says. Work and results are bounded by the expression's length times the size
-of the data. A missing key is null.
+`now` is whatever the context says. What an evaluation may cost and make is bounded, in steps and sizes. A
+missing key is null.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from engine.errors import Problem, ValidationFailed
 from engine.expressions.analysis import Path, analyse, growth
 from engine.expressions.evaluation import Evaluate, build
 from engine.expressions.functions import Function, table
+from engine.expressions.kinds import kinds
 from engine.expressions.lexer import SyntaxFault
 from engine.expressions.parser import parse
-from engine.expressions.values import Refused, check_size, is_true
+from engine.expressions.values import Meter, Refused, check_size, is_true
 
 __all__ = ["Expression", "Function", "Path", "compile_expression", "functions", "is_true"]
 
@@ -26,12 +27,14 @@ __all__ = ["Expression", "Function", "Path", "compile_expression", "functions", 
 class Expression:
     """A compiled expression; two of the same text are equal.
 
-    `paths` are the places it reads from the root of the context, `traps` what rarely means what it says.
+    `paths` are the places it reads from the root of the context, `kinds` JMESPath's names of the types that its
+    result can have, `traps` what rarely means what it says, each with its column from 1.
     """
 
     text: str
     paths: frozenset[Path] = field(compare=False)
-    traps: tuple[str, ...] = field(compare=False)
+    kinds: frozenset[str] = field(compare=False)
+    traps: tuple[tuple[str, int], ...] = field(compare=False)
     _run: Evaluate = field(compare=False, repr=False)
     _makes: bool = field(compare=False, repr=False)
 
@@ -46,7 +49,7 @@ class Expression:
         Raises ValidationFailed (problem code `expression_failed`) where a function has no answer.
         """
         try:
-            result = self._run(context)
+            result = self._run(context, Meter())
             if self._makes:
                 check_size(result)
         except Refused as refused:
@@ -72,7 +75,7 @@ def compile_expression(text: str) -> Expression:
         copies, findings = growth(node), analyse(node)
     except SyntaxFault as fault:
         raise _refused(text, fault) from fault
-    return Expression(text, frozenset(findings.paths), tuple(findings.traps), run, copies > 1)
+    return Expression(text, frozenset(findings.paths), kinds(node), tuple(findings.traps), run, copies > 1)
 
 
 def functions() -> Mapping[str, Function]:

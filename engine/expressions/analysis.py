@@ -22,7 +22,7 @@ class Findings:
     """Everything found in one walk of the tree."""
 
     paths: set[Path] = field(default_factory=set)
-    traps: list[str] = field(default_factory=list)
+    traps: list[tuple[str, int]] = field(default_factory=list)
 
 
 def analyse(node: Node) -> Findings:
@@ -67,7 +67,7 @@ def _record(node: Node, scope: Path | None, findings: Findings) -> None:
 def _walk_chain(node: Node, scope: Path | None, findings: Findings) -> Path | None:
     first = node["children"][0]
     if node["type"] != "pipe" and first["type"] == "not_expression":
-        findings.traps.append("'!a.b' means '(!a).b': write '!(a.b)'")
+        findings.traps.append(("'!a.b' means '(!a).b': write '!(a.b)'", first["start"] + 1))
     for position, child in enumerate(node["children"]):
         if position and scope is None:
             break  # what follows reads a value the expression made itself

@@ -1,7 +1,8 @@
 """From a parsed tree to one Python function: every decision that the text allows is taken once.
 
 Each builder turns a node into a closure over its children's closures, so an evaluation neither visits a tree
-nor looks anything up by name. The meaning is JMESPath's; types that have no order compare to null.
+nor looks anything up by name. The meaning is JMESPath's; types that have no order compare to null. Whatever
+loops pays for its rounds in steps before it begins (`Meter`), so that no expression can hang a worker.
 """
 
 from __future__ import annotations
@@ -15,9 +16,20 @@ from engine.expressions.dates import moved
 from engine.expressions.functions import Function, bounded, parameter_accepts, table
 from engine.expressions.lexer import SyntaxFault
 from engine.expressions.parser import Node
-from engine.expressions.values import MAX_ITEMS, Reference, Refused, copied, equal, is_true, type_of
+from engine.expressions.values import (
+    MAX_ITEMS,
+    Meter,
+    Reference,
+    Refused,
+    copied,
+    equal,
+    is_true,
+    size_of,
+    type_of,
+)
 
-Evaluate = Callable[[Any], Any]
+Evaluate = Callable[[Any, Meter], Any]
+"""From the value at `@` to the result, paying on the meter."""
 
 _MAX_DEPTH = 120  # of the tree: `a || b || c …` nests without brackets
 
@@ -50,8 +62,8 @@ def _literal(node: Node, _depth: int) -> Evaluate:
     if isinstance(value, list | dict):
         if _levels(value) > _MAX_DEPTH:  # how deep json itself goes differs from one Python to the next
             raise SyntaxFault("the literal is nested too deeply", node.get("start", 0))
-        return lambda _: copied(value)  # results belong to one run; the literal belongs to all
-    return lambda _: value
+        return lambda _, __: copied(value)  # results belong to one run; the literal belongs to all
+    return lambda _, __: value
 
 
 def _levels(value: Any) -> int:
@@ -69,7 +81,7 @@ def _field(node: Node, _depth: int) -> Evaluate:
 
 
 def _path(names: list[str]) -> Evaluate:
-    def read(value: Any) -> Any:
+    def read(value: Any, _: Meter) -> Any:
         for name in names:
             if type(value) is dict or isinstance(value, Mapping):
                 value = value.get(name)
@@ -87,9 +99,9 @@ def _chain(node: Node, depth: int) -> Evaluate:
         return _path([child["value"] for child in children])
     parts = [build(child, depth) for child in children]
 
-    def run(value: Any) -> Any:
+    def run(value: Any, meter: Meter) -> Any:
         for part in parts:
-            value = part(value)
+            value = part(value, meter)
         return value
 
     return run
@@ -98,7 +110,7 @@ def _chain(node: Node, depth: int) -> Evaluate:
 def _index(node: Node, _depth: int) -> Evaluate:
     position = node["value"]
 
-    def element(value: Any) -> Any:
+    def element(value: Any, _: Meter) -> Any:
         if not isinstance(value, list) or not -len(value) <= position < len(value):
             return None
         return value[position]
@@ -110,43 +122,67 @@ def _slice(node: Node, _depth: int) -> Evaluate:
     if node["children"][2] == 0:
         raise SyntaxFault("the step of a slice is not 0", 0)
     cut = slice(*node["children"])
-    return lambda value: value[cut] if isinstance(value, list) else None
+
+    def run(value: Any, meter: Meter) -> Any:
+        if not isinstance(value, list):
+            return None
+        meter.spend(len(value))
+        return value[cut]
+
+    return run
 
 
 def _identity(_node: Node, _depth: int) -> Evaluate:
-    return lambda value: value
+    return lambda value, _: value
 
 
 def _projection(node: Node, depth: int) -> Evaluate:
     base, each = (build(child, depth) for child in node["children"])
+    price = _price(node["children"][1])
 
-    def run(value: Any) -> Any:
-        items = base(value)
-        return _present(map(each, items)) if isinstance(items, list) else None
+    def run(value: Any, meter: Meter) -> Any:
+        items = base(value, meter)
+        if not isinstance(items, list):
+            return None
+        meter.spend(len(items) * price)
+        return _present(each(item, meter) for item in items)
 
     return run
 
 
 def _value_projection(node: Node, depth: int) -> Evaluate:
     base, each = (build(child, depth) for child in node["children"])
+    price = _price(node["children"][1])
 
-    def run(value: Any) -> Any:
-        items = base(value)
-        return _present(map(each, items.values())) if isinstance(items, Mapping) else None
+    def run(value: Any, meter: Meter) -> Any:
+        items = base(value, meter)
+        if not isinstance(items, Mapping):
+            return None
+        meter.spend(len(items) * price)
+        return _present(each(item, meter) for item in items.values())
 
     return run
 
 
 def _filter_projection(node: Node, depth: int) -> Evaluate:
     base, each, condition = (build(child, depth) for child in node["children"])
+    price = _price(node["children"][1]) + _price(node["children"][2])
 
-    def run(value: Any) -> Any:
-        items = base(value)
+    def run(value: Any, meter: Meter) -> Any:
+        items = base(value, meter)
         if not isinstance(items, list):
             return None
-        return _present(each(item) for item in items if is_true(condition(item)))
+        meter.spend(len(items) * price)
+        return _present(each(item, meter) for item in items if is_true(condition(item, meter)))
 
     return run
+
+
+def _price(node: Node) -> int:
+    """Steps of one evaluation of `node`: one for each of its parts, and for each value of its literals."""
+    if node["type"] == "literal":
+        return size_of(node["value"])
+    return 1 + sum(_price(child) for child in node["children"] if isinstance(child, dict))
 
 
 def _present(results: Any) -> list[Any]:
@@ -156,15 +192,17 @@ def _present(results: Any) -> list[Any]:
 def _flatten(node: Node, depth: int) -> Evaluate:
     base = build(node["children"][0], depth)
 
-    def run(value: Any) -> Any:
-        items = base(value)
+    def run(value: Any, meter: Meter) -> Any:
+        items = base(value, meter)
         if not isinstance(items, list):
             return None
         merged: list[Any] = []
+        meter.spend(len(items))
         for item in items:
             merged.extend(item) if isinstance(item, list) else merged.append(item)
             if len(merged) > MAX_ITEMS:
                 raise Refused(f"[] would make a list of more than {MAX_ITEMS} elements")
+        meter.spend(len(merged))
         return merged
 
     return run
@@ -172,20 +210,24 @@ def _flatten(node: Node, depth: int) -> Evaluate:
 
 def _multi_select_list(node: Node, depth: int) -> Evaluate:
     parts = [build(child, depth) for child in node["children"]]
-    return lambda value: None if value is None else [part(value) for part in parts]
+    return lambda value, meter: None if value is None else [part(value, meter) for part in parts]
 
 
 def _multi_select_dict(node: Node, depth: int) -> Evaluate:
     pairs = [(child["value"], build(child["children"][0], depth)) for child in node["children"]]
-    return lambda value: None if value is None else {key: part(value) for key, part in pairs}
+
+    def run(value: Any, meter: Meter) -> Any:
+        return None if value is None else {key: part(value, meter) for key, part in pairs}
+
+    return run
 
 
 def _or(node: Node, depth: int) -> Evaluate:
     left, right = (_operand(child, depth) for child in node["children"])
 
-    def run(value: Any) -> Any:
-        found = left(value)
-        return found if is_true(found) else right(value)
+    def run(value: Any, meter: Meter) -> Any:
+        found = left(value, meter)
+        return found if is_true(found) else right(value, meter)
 
     return run
 
@@ -193,16 +235,16 @@ def _or(node: Node, depth: int) -> Evaluate:
 def _and(node: Node, depth: int) -> Evaluate:
     left, right = (_operand(child, depth) for child in node["children"])
 
-    def run(value: Any) -> Any:
-        found = left(value)
-        return right(value) if is_true(found) else found
+    def run(value: Any, meter: Meter) -> Any:
+        found = left(value, meter)
+        return right(value, meter) if is_true(found) else found
 
     return run
 
 
 def _not(node: Node, depth: int) -> Evaluate:
     inner = build(node["children"][0], depth)
-    return lambda value: not is_true(inner(value))
+    return lambda value, meter: not is_true(inner(value, meter))
 
 
 _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -214,15 +256,15 @@ def _comparator(node: Node, depth: int) -> Evaluate:
     left, right = (_operand(child, depth) for child in node["children"])
     name = node["value"]
     if name == "eq":
-        return lambda value: equal(left(value), right(value))
+        return lambda value, meter: equal(left(value, meter), right(value, meter), meter)
     if name == "ne":
-        return lambda value: not equal(left(value), right(value))
+        return lambda value, meter: not equal(left(value, meter), right(value, meter), meter)
     return _ordering(left, right, _ORDER[name])
 
 
 def _ordering(left: Evaluate, right: Evaluate, compare: Callable[[Any, Any], bool]) -> Evaluate:
-    def run(value: Any) -> Any:
-        first, second = left(value), right(value)
+    def run(value: Any, meter: Meter) -> Any:
+        first, second = left(value, meter), right(value, meter)
         kind = type_of(first)
         if kind not in ("number", "string") or type_of(second) != kind:
             return None
@@ -233,7 +275,7 @@ def _ordering(left: Evaluate, right: Evaluate, compare: Callable[[Any, Any], boo
 
 def _offset(node: Node, depth: int) -> Evaluate:
     time, delta = build(node["children"][0], depth), node["value"]
-    return lambda value: moved(time(value), delta)
+    return lambda value, meter: moved(time(value, meter), delta)
 
 
 def _function(node: Node, depth: int) -> Evaluate:
@@ -265,26 +307,29 @@ def _argument(function: Function, parameter: str, node: Node, depth: int) -> Eva
         wanted = "an &expression" if parameter == "expression" else f"a value ({parameter or 'any'})"
         raise SyntaxFault(f"{function.signature} needs {wanted} here", node.get("start", 0))
     if node["type"] == "expref":
-        reference = Reference(build(node["children"][0], depth))
-        return lambda _: reference
+        apply, price = build(node["children"][0], depth), _price(node)
+        return lambda _, meter: Reference(apply, price, meter)
     return _operand(node, depth)
 
 
 def _call(function: Function, arguments: list[tuple[Evaluate, str]]) -> Evaluate:
-    call, name = function.call, function.name
+    call, name, metered = function.call, function.name, function.metered
 
-    def run(value: Any) -> Any:
+    def run(value: Any, meter: Meter) -> Any:
         given = []
         for position, (argument, parameter) in enumerate(arguments, 1):
-            item = argument(value)
+            item = argument(value, meter)
+            meter.spend_on(item)
             if not parameter_accepts(parameter, item):
                 wanted = parameter.replace("|", " or ")
                 raise Refused(f"{name}() needs {wanted} as argument {position}, got {type_of(item)}")
             given.append(item)
         try:
-            return bounded(name, call(*given))
+            result = call(*given, meter=meter) if metered else call(*given)
         except (ArithmeticError, ValueError, RecursionError) as error:
             raise Refused(f"{name}() has no result here") from error
+        meter.spend_on(result)
+        return bounded(name, result)
 
     return run
 

@@ -17,6 +17,7 @@ from engine.expressions import dates, texts
 from engine.expressions.values import (
     MAX_ITEMS,
     MAX_TEXT_RESULT,
+    Meter,
     Reference,
     Refused,
     check_size,
@@ -31,19 +32,22 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,299})(?:\.\d+)?(?:[eE][+-]?\d{1,4})
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function. A parameter is a set of type names; `array-number` is a list of numbers only.
+    """One function. A parameter is a set of type names, "" any; `array-number` is a list of numbers only.
 
     `optional` counts the parameters at the end that may be left out; with `variadic` the last one repeats.
     `grows` says whether the result holds all arguments at once (a bound on the size of results uses it).
+    `metered` ones are handed the meter: they look deeper into their arguments than once through.
     """
 
     name: str
     call: Callable[..., Any]
     parameters: tuple[str, ...]
+    returns: str
     summary: str
     optional: int = 0
     variadic: bool = False
     grows: bool = True
+    metered: bool = False
 
     @property
     def signature(self) -> str:
@@ -82,51 +86,55 @@ def table() -> Mapping[str, Function]:
 def _standard() -> tuple[Function, ...]:
     ordered = "array-number|array-string"
     return (
-        Function("abs", abs, ("number",), "The number without its sign."),
-        Function("avg", _avg, ("array-number",), "The average; null for an empty list."),
-        Function("ceil", math.ceil, ("number",), "The next whole number above."),
-        Function("contains", _contains, ("array|string", ""), "Whether a list holds a value, a text a text."),
-        Function("ends_with", str.endswith, ("string", "string"), "Whether a text ends with another."),
-        Function("floor", math.floor, ("number",), "The next whole number below."),
-        Function("join", _join, ("string", "array-string"), "The texts of a list, separated."),
-        Function("keys", list, ("object",), "The keys of an object."),
-        Function("length", len, ("string|array|object",), "Characters, elements or keys."),
-        Function("map", _map, ("expression", "array"), "The expression's result for every element."),
-        Function("max", _max, (ordered,), "The largest; null for an empty list."),
-        Function("max_by", _max_by, ("array", "expression"), "The element whose expression is largest."),
-        Function("merge", _merge, ("object",), "One object; later keys win.", variadic=True),
-        Function("min", _min, (ordered,), "The smallest; null for an empty list."),
-        Function("min_by", _min_by, ("array", "expression"), "The element whose expression is smallest."),
-        Function("not_null", _not_null, ("",), "The first that is not null.", variadic=True, grows=False),
-        Function("reverse", _reverse, ("string|array",), "The text or list backwards."),
-        Function("sort", sorted, (ordered,), "The list in rising order."),
-        Function("sort_by", _sort_by, ("array", "expression"), "The list in rising order of the expression."),
-        Function("starts_with", str.startswith, ("string", "string"), "Whether a text starts with another."),
-        Function("sum", sum, ("array-number",), "The sum; 0 for an empty list."),
-        Function("to_array", _to_array, ("",), "A list as it is, anything else as a list of one."),
-        Function("to_number", _to_number, ("",), "The number that a text names; null when it names none."),
-        Function("to_string", _to_string, ("",), "A text as it is, anything else as compact JSON."),
-        Function("type", type_of, ("",), "The type's name."),
-        Function("values", _values, ("object",), "The values of an object."),
+        Function("abs", abs, ("number",), "number", "The number without its sign."),
+        Function("avg", _avg, ("array-number",), "number|null", "The average; null for an empty list."),
+        Function("ceil", math.ceil, ("number",), "number", "The next whole number above."),
+        Function("contains", _contains, ("array|string", ""), "boolean",
+                 "Whether a list holds a value, a text a text.", metered=True),
+        Function("ends_with", str.endswith, ("string", "string"), "boolean", "Whether a text ends with another."),
+        Function("floor", math.floor, ("number",), "number", "The next whole number below."),
+        Function("join", _join, ("string", "array-string"), "string", "The texts of a list, separated."),
+        Function("keys", list, ("object",), "array", "The keys of an object."),
+        Function("length", len, ("string|array|object",), "number", "Characters, elements or keys."),
+        Function("map", _map, ("expression", "array"), "array", "The expression's result for every element."),
+        Function("max", _max, (ordered,), "number|string|null", "The largest; null for an empty list."),
+        Function("max_by", _max_by, ("array", "expression"), "", "The element whose expression is largest."),
+        Function("merge", _merge, ("object",), "object", "One object; later keys win.", variadic=True),
+        Function("min", _min, (ordered,), "number|string|null", "The smallest; null for an empty list."),
+        Function("min_by", _min_by, ("array", "expression"), "", "The element whose expression is smallest."),
+        Function("not_null", _not_null, ("",), "", "The first that is not null.", variadic=True, grows=False),
+        Function("reverse", _reverse, ("string|array",), "string|array", "The text or list backwards."),
+        Function("sort", sorted, (ordered,), "array", "The list in rising order."),
+        Function("sort_by", _sort_by, ("array", "expression"), "array", "The list in rising order of the expression."),
+        Function("starts_with", str.startswith, ("string", "string"), "boolean", "Whether a text starts with another."),
+        Function("sum", sum, ("array-number",), "number", "The sum; 0 for an empty list."),
+        Function("to_array", _to_array, ("",), "array", "A list as it is, anything else as a list of one."),
+        Function("to_number", _to_number, ("",), "number|null",
+                 "The number that a text names; null when it names none."),
+        Function("to_string", _to_string, ("",), "string",
+                 "A text as it is, anything else as compact JSON.", metered=True),
+        Function("type", type_of, ("",), "string", "The type's name."),
+        Function("values", _values, ("object",), "array", "The values of an object."),
     )  # fmt: skip
 
 
 def _dialect() -> tuple[Function, ...]:
     return (
-        Function("b64", texts.b64, ("string",), "The text's UTF-8 bytes in Base64."),
-        Function("date_add", dates.date_add, ("string", "string|number"),
+        Function("b64", texts.b64, ("string",), "string", "The text's UTF-8 bytes in Base64."),
+        Function("date_add", dates.date_add, ("string", "string|number"), "string",
                  "A time moved by a duration (\"24h\", \"-1d12h\") or by seconds."),
-        Function("date_format", dates.date_format, ("string", "string", "string"),
+        Function("date_format", dates.date_format, ("string", "string", "string"), "string",
                  "A time written by a strftime pattern, in a time zone (UTC without one).", optional=1),
-        Function("default", _not_null, ("", ""), "The value, or the second when it is null.", grows=False),
-        Function("from_json", texts.from_json, ("string",), "The value that a JSON text holds."),
-        Function("hash", texts.digest, ("", "string"),
-                 "The hex digest (sha256, or sha512, sha1, md5) of a text or of compact JSON.", optional=1),
-        Function("lower", texts.lower, ("string",), "The text in lower case."),
-        Function("replace", texts.replace, ("string", "string", "string"), "Every occurrence replaced."),
-        Function("split", texts.split, ("string", "string"), "The parts of a text between separators."),
-        Function("upper", texts.upper, ("string",), "The text in upper case."),
-        Function("uuid5", texts.uuid5, ("string", "string"),
+        Function("default", _not_null, ("", ""), "", "The value, or the second when it is null.", grows=False),
+        Function("from_json", texts.from_json, ("string",), "", "The value that a JSON text holds.", metered=True),
+        Function("hash", texts.digest, ("", "string"), "string",
+                 "The hex digest (sha256, or sha512, sha1, md5) of a text or of compact JSON.", optional=1,
+                 metered=True),
+        Function("lower", texts.lower, ("string",), "string", "The text in lower case."),
+        Function("replace", texts.replace, ("string", "string", "string"), "string", "Every occurrence replaced."),
+        Function("split", texts.split, ("string", "string"), "array", "The parts of a text between separators."),
+        Function("upper", texts.upper, ("string",), "string", "The text in upper case."),
+        Function("uuid5", texts.uuid5, ("string", "string"), "string",
                  "The UUID of a name in a namespace (dns, url, oid, x500 or a UUID): the same every time."),
     )  # fmt: skip
 
@@ -135,10 +143,10 @@ def _avg(numbers: list[float]) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _contains(subject: Any, search: Any) -> bool:
+def _contains(subject: Any, search: Any, *, meter: Meter) -> bool:
     if isinstance(subject, str):
         return isinstance(search, str) and search in subject
-    return any(equal(item, search) for item in subject)
+    return any(equal(item, search, meter) for item in subject)
 
 
 def _join(separator: str, parts: list[str]) -> str:
@@ -148,7 +156,7 @@ def _join(separator: str, parts: list[str]) -> str:
 
 
 def _map(reference: Reference, items: list[Any]) -> list[Any]:
-    return [reference.apply(item) for item in items]
+    return reference.over(items)
 
 
 def _max(items: list[Any]) -> Any:
@@ -161,7 +169,7 @@ def _min(items: list[Any]) -> Any:
 
 def _keys_of(name: str, items: list[Any], reference: Reference) -> list[Any]:
     """The expression's results: all numbers or all strings, since nothing else has an order."""
-    keys = [reference.apply(item) for item in items]
+    keys = reference.over(items)
     found = {type_of(key) for key in keys}
     if len(found) > 1 or not found <= {"number", "string"}:
         raise Refused(f"{name}() needs numbers only or texts only, the expression gave {_listed(found)}")
@@ -216,10 +224,10 @@ def _to_number(value: Any) -> int | float | None:
     return number if math.isfinite(number) else None
 
 
-def _to_string(value: Any) -> str:
+def _to_string(value: Any, *, meter: Meter) -> str:
     if isinstance(value, str):
         return value
-    check_size(value)
+    check_size(value, meter)
     return compact_json(value)
 
 

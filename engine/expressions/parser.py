@@ -91,6 +91,10 @@ class _DialectParser(Parser):
     def _token_nud_quoted_identifier(self, token: Token) -> Node:
         return {"type": "field", "value": token["value"], "children": []}
 
+    def _token_nud_not(self, token: Token) -> Node:
+        inner = self._expression(self.BINDING_POWER["not"])
+        return {"type": "not_expression", "children": [inner], "start": token["start"]}
+
     def _token_nud_number(self, token: Token) -> Node:
         return {"type": "number", "value": token["value"], "children": [], "start": token["start"]}
 

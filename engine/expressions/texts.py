@@ -8,7 +8,7 @@ import json
 import uuid
 from typing import Any
 
-from engine.expressions.values import MAX_TEXT_RESULT, Refused, check_size, check_text, compact_json
+from engine.expressions.values import MAX_TEXT_RESULT, Meter, Refused, check_size, check_text, compact_json
 
 _ALGORITHMS = ("sha256", "sha512", "sha1", "md5")
 _NAMESPACES = {
@@ -24,22 +24,24 @@ def b64(text: str) -> str:
     return base64.b64encode(_bytes(text)).decode()
 
 
-def digest(value: Any, algorithm: str = "sha256") -> str:
+def digest(value: Any, algorithm: str = "sha256", *, meter: Meter) -> str:
     """Hexadecimal digest of a text's UTF-8 bytes, or of any other value's compact JSON with sorted keys."""
     if algorithm not in _ALGORITHMS:
         raise Refused(f"hash() knows {', '.join(_ALGORITHMS)}")
     if not isinstance(value, str):
-        check_size(value)
+        check_size(value, meter)
         value = compact_json(_in_key_order(value))
     return hashlib.new(algorithm, _bytes(value), usedforsecurity=False).hexdigest()
 
 
-def from_json(text: str) -> Any:
+def from_json(text: str, *, meter: Meter) -> Any:
     """The value of a JSON text. NaN and Infinity are not JSON."""
     try:
-        return json.loads(check_text(text), parse_constant=_no_constant)
+        value = json.loads(check_text(text), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise Refused("from_json() was given a text that is not JSON") from error
+    check_size(value, meter)
+    return value
 
 
 def lower(text: str) -> str:

@@ -238,7 +238,7 @@ def _lint_texts(reading: Reading, definition: Definition) -> None:
     """Constructs that rarely mean what they say."""
     when = [(f"{_CONDITION}/when", definition.probe.when)] if definition.probe else []
     for pointer, expression in (*when, *expressions_of(definition)):
-        for trap in expression.traps:
+        for trap, _ in expression.traps:
             reading.report("trap", trap, pointer)
     for name, value in definition.params.items():
         if isinstance(value, str) and "${" in value:

@@ -128,7 +128,7 @@ def test_paths_go_on_below_the_references() -> None:
 
 def test_the_negation_trap_is_told() -> None:
     """`!a.b` is `(!a).b`, as in the library, and the expression says so."""
-    assert compile_expression("!a.b").traps == ("'!a.b' means '(!a).b': write '!(a.b)'",)
+    assert compile_expression("!a.b").traps == (("'!a.b' means '(!a).b': write '!(a.b)'", 1),)
     assert compile_expression("!(a.b) && !c").traps == ()
 
 
