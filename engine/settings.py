@@ -144,6 +144,27 @@ class Settings:
         "",
         "Hosts that http tools may reach although their addresses are private or loopback, separated by commas.",
     )
+    smtp_host: str = setting("", "Mail server of `email.send`; without it the tool is off.")
+    smtp_port: int = setting(0, "Its port; 0 is the usual one of the mode: 587, 465 or 25.")
+    smtp_tls: str = setting(
+        "starttls",
+        "How the connection to it is encrypted; a server that does not offer STARTTLS is refused.",
+        choices=("starttls", "tls", "none"),
+    )
+    smtp_user: str = setting("", "User to log in to it as; the password is the secret `SMTP_PASSWORD`.")
+    smtp_from: str = setting("duework@localhost", "Whom messages are from, unless a step says so.")
+    file_root: Path | None = setting(
+        None, "Folder that `file.read` and `file.write` work in, and never outside of; without it they are off."
+    )
+    llm_url: str = setting(
+        "",
+        "Where `llm.chat` finds an OpenAI-compatible API, up to `/v1`; its key is the secret `LLM_API_KEY`.",
+    )
+    llm_model: str = setting("", "The model that `llm.chat` asks for, unless a step names one.")
+    llm_prices: str = setting(
+        "",
+        "What a million tokens cost in USD, in and out: `model=2.50/10 other=0.15/0.60`, for budgets of cost.",
+    )
     secrets_dir: Path | None = setting(
         None, "Folder in which each file is one secret, as Docker and Kubernetes mount them."
     )
