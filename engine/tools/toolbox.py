@@ -12,6 +12,7 @@ from engine.settings import Settings
 from engine.tools.builtin import core
 from engine.tools.builtin.duework import DueworkTools
 from engine.tools.builtin.email import EmailTools
+from engine.tools.builtin.files import FileTools
 from engine.tools.builtin.sql import SqlTools
 from engine.tools.calls import Answer, Arguments, Call, Tool
 from engine.tools.entry import ToolEntry
@@ -59,11 +60,14 @@ class Toolbox:
 async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[Toolbox]:
     """The toolbox of one process; without a pool, the tools that need the database are missing."""
     http = HttpTools(host.strip() for host in settings.http_allow.split(",") if host.strip())
+    files = FileTools(settings.file_root, settings.max_output_bytes)
     sql = SqlTools(settings_.connections(settings))
     functions: dict[str, Tool] = {
         **CORE,
         "http.request": http.request,
         "email.send": EmailTools(settings).send,
+        "file.read": files.read,
+        "file.write": files.write,
     }
     if pool is not None:
         own = DueworkTools(pool)
