@@ -23,6 +23,12 @@ from engine.errors import Problem, ValidationFailed
 PREFIX = "DUEWORK_"
 EMBEDDED = "embedded"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+COMMAND_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
+CALL_VARIABLES = frozenset(
+    f"{PREFIX}{name}"
+    for name in ("RUN_ID", "STEP", "ITEM", "ATTEMPT", "IDEMPOTENCY_KEY", "FENCE", "TRACEPARENT")
+)
+"""What a command tool is told; a command may be duework itself, for which these are no settings."""
 _PASSWORD = re.compile(r"(\b(?:ssl)?password\s*=\s*)(?:'[^']*'|[^&\s]*)")
 
 
@@ -140,6 +146,26 @@ class Settings:
         "in development `duework` is the own one.",
         secret=True,
     )
+    python_path: str = setting(
+        "",
+        "Folders from which python tools are imported, after what is installed beside duework, separated by colons.",
+    )
+    python_calls: int = setting(
+        1000, "Calls after which the child process of python tools is replaced.", positive=True
+    )
+    python_memory_bytes: int = setting(
+        536_870_912,
+        "Memory above which the child process of python tools is replaced, once its call has ended.",
+        positive=True,
+    )
+    python_idle: timedelta = setting(
+        timedelta(seconds=60),
+        "How long a child process of python tools waits for its next call.",
+        positive=True,
+    )
+    command_tools: bool = setting(
+        False, "Whether workers may run the catalog's tools of transport `command`."
+    )
     http_allow: str = setting(
         "",
         "Hosts that http tools may reach although their addresses are private or loopback, separated by commas.",
@@ -225,6 +251,22 @@ def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     return {**os.environ, **texts, **extra}
 
 
+def tool_environment() -> dict[str, str]:
+    """The environment of python tools: the worker's, without duework's own variables and its database's other names.
+
+    Not a wall: who runs as the worker's user can read the worker's environment. It keeps credentials out of what
+    tools log, pass on and dump.
+    """
+    secret = [spec for spec in fields(Settings) if spec.metadata["secret"]]
+    aliases = {alias for spec in secret for alias in spec.metadata["aliases"]}
+    return {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k not in aliases}
+
+
+def command_environment() -> dict[str, str]:
+    """What every command is given: where programs are, and which language and zone they speak."""
+    return {name: os.environ[name] for name in COMMAND_VARIABLES if name in os.environ}
+
+
 def secret(name: str, settings: Settings) -> str | None:
     """One secret for a tool call: the file `name` in `secrets_dir`, else the variable `DUEWORK_SECRET_<name>`."""
     if settings.secrets_dir is not None:
@@ -269,6 +311,7 @@ def _unknown(source: Iterable[str]) -> Iterable[Problem]:
         if (
             not name.startswith(PREFIX)
             or name in known
+            or name in CALL_VARIABLES
             or name.startswith((f"{PREFIX}SECRET_", f"{PREFIX}TEST_"))
         ):
             continue

@@ -42,6 +42,7 @@ EVENTS: tuple[str, ...] = (
     "task.paused",
     "task.unschedulable",
     "tick.done",
+    "tool.printed",
     "waiting.woken",
     "worker.draining",
     "worker.started",

@@ -251,7 +251,7 @@ def _ungrantable(members: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
     """What the format knows and this version does not do yet: refused, never silently ignored."""
-    if members.get("transport") in ("mcp", "python", "command"):
+    if members.get("transport") == "mcp":
         yield Problem("not_available", f"transport {members['transport']} is not available yet", "/transport")
     for name in (
         "retry",
@@ -260,7 +260,7 @@ def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
         "breaker",
         "secrets",
     ):
-        if name in members:
+        if name in members and not (name == "secrets" and members.get("transport") in ("python", "command")):
             yield Problem("not_available", f"{name} is not available yet; take it out", f"/{name}")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import groupby
 
 from engine import settings as settings_
 from engine.db import Pool
-from engine.errors import ToolRejected
+from engine.errors import Problem, ToolRejected
 from engine.settings import Settings
 from engine.tools.builtin import core
 from engine.tools.builtin.duework import DueworkTools
@@ -15,8 +16,11 @@ from engine.tools.builtin.email import EmailTools
 from engine.tools.builtin.files import FileTools
 from engine.tools.builtin.sql import SqlTools
 from engine.tools.calls import Answer, Arguments, Call, Tool
+from engine.tools.command import CommandTools
 from engine.tools.entry import ToolEntry
 from engine.tools.http import HttpTools
+from engine.tools.processes import Processes
+from engine.tools.python import PythonTools
 from engine.tools.transports import Transport
 
 CORE: Mapping[str, Tool] = {
@@ -55,10 +59,24 @@ class Toolbox:
         """The tool's answer, unchecked. Raises ToolError classes, Parked, or TimeoutError."""
         return await self.transports[entry.transport].call(entry, arguments, call)
 
+    async def faults(self, entries: Iterable[ToolEntry]) -> list[Problem]:
+        """What keeps tools from being called on this host: functions that cannot be imported, programs not there."""
+        found = []
+        for transport, given in groupby(sorted(entries, key=_transport), key=_transport):
+            live = self.transports[transport]
+            if isinstance(live, PythonTools | CommandTools):
+                found += await live.faults(list(given))
+        return found
+
+
+def _transport(entry: ToolEntry) -> str:
+    return entry.transport
+
 
 @asynccontextmanager
 async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[Toolbox]:
     """The toolbox of one process; without a pool, the tools that need the database are missing."""
+    processes = Processes()
     http = HttpTools(host.strip() for host in settings.http_allow.split(",") if host.strip())
     files = FileTools(settings.file_root, settings.max_output_bytes)
     sql = SqlTools(settings_.connections(settings))
@@ -76,9 +94,12 @@ async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[T
     transports: dict[str, Transport] = {
         "builtin": Builtins(functions),
         "http": http,
+        "python": PythonTools(settings, processes),
+        "command": CommandTools(settings, processes),
     }
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sql.close)
+        stack.push_async_callback(processes.close)
         for transport in transports.values():
             stack.push_async_callback(transport.close)
         yield Toolbox(transports)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from engine.errors import Problem
-from engine.tools import http
+from engine.tools import command, http
 from engine.tools.calls import Answer, Arguments, Call
 from engine.tools.entry import ToolEntry
 
@@ -28,6 +28,7 @@ class Transport(Protocol):
 Faults = Callable[[ToolEntry], Iterable[Problem]]
 
 FAULTS: Mapping[str, Faults] = {
+    "command": command.faults,
     "http": http.faults,
 }
 """By transport; those without a line have nothing to look at."""

@@ -132,7 +132,7 @@ def test_an_address_has_one_tool(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("transport", ["mcp", "python", "command"])
+@pytest.mark.parametrize("transport", ["mcp"])
 def test_a_transport_that_is_not_there_is_refused(tmp_path: Path, transport: str) -> None:
     """An entry that could be listed and never called would fail at the worst time."""
     assert faults_of(tmp_path, tools_json=SEED | {"transport": transport}) == [
