@@ -17,6 +17,10 @@ Backoff = Literal["fixed", "linear", "exponential", "exponential_jitter"]
 _MAX_DOUBLINGS = 62  # beyond it every delay is past any max_delay, and timedelta would overflow
 
 
+LONGEST_ASKED = timedelta(days=1)
+"""The longest wait that the other side may ask for: what asks for more is taken at this."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how soon a failed step or run is tried again.
@@ -46,12 +50,12 @@ def delay_after(
 
     `exponential_jitter` waits between half and the whole of the exponential delay. `key` names what is tried
     (a run, a step of a run). A `retry_after` that the other side asked for is a floor, even above
-    `max_delay`: coming sooner than asked is known to fail.
+    `max_delay`, up to LONGEST_ASKED: coming sooner than asked is known to fail.
     """
     wait = min(_grown(policy, max(attempt, 1)), policy.max_delay)
     if policy.backoff == "exponential_jitter":
         wait *= 0.5 + _fraction(key, attempt) / 2
-    return wait if retry_after is None else max(wait, retry_after)
+    return wait if retry_after is None else max(wait, min(retry_after, LONGEST_ASKED))
 
 
 def _grown(policy: RetryPolicy, attempt: int) -> timedelta:

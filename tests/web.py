@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+ZEROS = 16 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -23,21 +25,26 @@ class Asked:
     query: dict[str, list[str]]
     headers: dict[str, list[str]]
     body: bytes
+    raw_path: str = ""
 
 
 @dataclass(slots=True)
 class Web:
-    """The server: `answers` are (content type, body) by path; `release` lets the slow ones go."""
+    """The server: `answers` are (content type, body) by path, `headers` are added to every answer.
+
+    `release` lets the slow ones go.
+    """
 
     url: str
     asked: list[Asked] = field(default_factory=list)
     answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     release: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
 def web_server() -> Iterator[Web]:
-    """/echo, /echo64, /status/<code>, /slow, /redirect, /bomb, /broken-gzip, and whatever `answers` holds."""
+    """/echo, /echo64, /status/<code>, /slow, /redirect, /bomb, … (see `answer`), and whatever `answers` holds."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -48,11 +55,23 @@ def web_server() -> Iterator[Web]:
             headers: dict[str, list[str]] = {}
             for name, value in self.headers.items():
                 headers.setdefault(name.lower(), []).append(value)
-            asked = Asked(self.command, parts.path, parse_qs(parts.query), headers, self.rfile.read(length))
+            body = self.rfile.read(length)
+            asked = Asked(self.command, parts.path, parse_qs(parts.query), headers, body, self.path)
             web.asked.append(asked)
             answer(self, web, asked)
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = handle_any
+
+        def send_header(self, keyword: str, value: str) -> None:
+            """The test's own headers instead of those of the same name."""
+            super().send_header(keyword, web.headers.get(keyword.lower(), value))
+
+        def end_headers(self) -> None:
+            """Those of the test's that are not sent yet, and the end."""
+            for name, value in web.headers.items():
+                if name != "date":
+                    super().send_header(name, value)
+            super().end_headers()
 
         def log_message(self, *_: Any) -> None:
             """Nothing on the terminal."""
@@ -71,7 +90,7 @@ def web_server() -> Iterator[Web]:
 
 
 def answer(handler: BaseHTTPRequestHandler, web: Web, asked: Asked) -> None:
-    """Write the answer that the path asks for."""
+    """Write the answer that the path asks for; /redirect?to=URL&status=307 leads anywhere."""
     if asked.path in web.answers:
         send(handler, 200, *web.answers[asked.path])
     elif asked.path in ("/echo", "/echo64"):
@@ -84,14 +103,24 @@ def answer(handler: BaseHTTPRequestHandler, web: Web, asked: Asked) -> None:
         web.release.wait(30)
         send(handler, 200, "text/plain", b"at last")
     elif asked.path == "/redirect":
-        send(handler, 302, "text/plain", b"", location=f"{web.url}/echo")
-    elif asked.path == "/bomb":
-        bomb = gzip.compress(bytes(64 * 1024 * 1024), compresslevel=9)
-        send(handler, 200, "text/plain", bomb, content_encoding="gzip")
-    elif asked.path == "/broken-gzip":
-        send(handler, 200, "text/plain", b"this is no gzip", content_encoding="gzip")
+        status, target = asked.query.get("status", ["302"]), asked.query.get("to", [f"{web.url}/echo"])
+        send(handler, int(status[0]), "text/plain", b"", location=target[0])
     else:
-        send(handler, 404, "text/plain", b"nothing here")
+        status_, body, headers = special(asked.path)
+        send(handler, status_, "text/plain", body, **headers)
+
+
+def special(path: str) -> tuple[int, bytes, dict[str, str]]:
+    """Answers that try what a client bears: status, body and headers."""
+    if path == "/bomb":
+        return 200, gzip.compress(bytes(ZEROS), compresslevel=9), {"content_encoding": "gzip"}
+    if path == "/double-bomb":
+        return 200, gzip.compress(gzip.compress(bytes(ZEROS))), {"content_encoding": "gzip, gzip"}
+    if path == "/broken-gzip":
+        return 200, b"this is no gzip", {"content_encoding": "gzip"}
+    if path == "/cookie":
+        return 200, b"", {"set_cookie": "session=1; Path=/"}
+    return (204, b"", {}) if path == "/nothing" else (404, b"nothing here", {})
 
 
 def packed(text: bytes) -> bytes:
@@ -108,6 +137,7 @@ def send(handler: BaseHTTPRequestHandler, status: int, kind: str, body: bytes, *
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
-        handler.wfile.write(body)
+        if handler.command != "HEAD":
+            handler.wfile.write(body)
     except (BrokenPipeError, ConnectionResetError):
         handler.close_connection = True

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.retry import Backoff, RetryPolicy, delay_after, may_retry
+from engine.retry import LONGEST_ASKED, Backoff, RetryPolicy, delay_after, may_retry
 
 SECOND = timedelta(seconds=1)
 
@@ -71,6 +71,13 @@ def test_retry_after_is_a_floor() -> None:
     policy = RetryPolicy(backoff="fixed", delay=5 * SECOND, max_delay=10 * SECOND)
     assert delay_after(policy, 1, "run", retry_after=60 * SECOND) == 60 * SECOND
     assert delay_after(policy, 1, "run", retry_after=SECOND) == 5 * SECOND
+
+
+def test_nobody_is_waited_for_without_end() -> None:
+    """What asks for more than a day is come back to after a day; a longer delay of one's own stands."""
+    policy = RetryPolicy(backoff="fixed", delay=timedelta(days=2), max_delay=timedelta(days=3))
+    assert delay_after(RetryPolicy(), 1, "run", retry_after=timedelta.max) == LONGEST_ASKED
+    assert delay_after(policy, 1, "run", retry_after=timedelta.max) == timedelta(days=2)
 
 
 @pytest.mark.parametrize("backoff", ["fixed", "linear", "exponential", "exponential_jitter"])

@@ -5,22 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from engine.errors import InputInvalid, OutputInvalid, ToolError, ToolRejected, ToolTimeout, ToolUnavailable
+from engine.errors import (
+    DueworkError,
+    InputInvalid,
+    OutputInvalid,
+    RateLimited,
+    ToolRejected,
+    ToolTimeout,
+    ToolUnavailable,
+)
 from engine.settings import Settings
-from engine.tools import http
 from engine.tools.calls import Call
 from engine.tools.http import HttpTools
-from engine.tools.registry import load_catalog, parse_entry
+from engine.tools.http_answer import MAX_RESPONSE
+from engine.tools.registry import load_catalog
 from engine.tools.toolbox import open_toolbox
+from tests.unit.tools.entries import entry
+from tests.unit.tools.names import resolving
 from tests.web import Web, web_server
 
 CALL = Call(UUID(int=7), "fetch", "run:fetch", fence=42, attempt=1, timeout=timedelta(seconds=10))
@@ -28,39 +37,9 @@ OURS = {
     "idempotency-key": ["run:fetch"],
     "duework-fence": ["42"],
     "duework-run": [str(UUID(int=7))],
+    "duework-step": ["fetch"],
+    "traceparent": [CALL.traceparent],
 }
-UNREACHABLE = [
-    "http://127.0.0.1/",
-    "http://127.255.255.254:8080/",
-    "http://localhost/",
-    "http://LOCALHOST./",
-    "http://10.0.0.1/",
-    "http://172.16.0.1/",
-    "http://192.168.1.1/",
-    "http://100.64.0.1/",
-    "http://169.254.169.254/latest/meta-data",
-    "http://0.0.0.0/",
-    "http://255.255.255.255/",
-    "http://224.0.0.1/",
-    "http://2130706433/",
-    "http://0x7f000001/",
-    "http://0x7f.1/",
-    "http://017700000001/",
-    "http://127.1/",
-    "http://①②⑦.⓪.⓪.①/",
-    "https://[::1]/",
-    "http://[::]/",
-    "http://[fe80::1]/",
-    "http://[fe80::1%lo]/",
-    "http://[fc00::1]/",
-    "http://[fec0::1]/",
-    "http://[ff02::1]/",
-    "http://[::ffff:127.0.0.1]/",
-    "http://[::ffff:a9fe:a9fe]/",
-    "http://[::127.0.0.1]/",
-    "http://[64:ff9b::10.0.0.1]/",
-    "http://[2002:7f00:1::]/",
-]
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +95,12 @@ async def test_what_is_asked_arrives(web: Web, tools: HttpTools) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(status, ToolUnavailable) for status in (408, 425, 429, 500, 502, 503, 504)]
+    [(status, ToolUnavailable) for status in (408, 425, 500, 502, 503, 504)]
+    + [(429, RateLimited)]
     + [(status, ToolRejected) for status in (400, 401, 403, 404, 409, 410, 422, 501, 505)],
 )
 async def test_the_status_decides_about_a_retry(
-    web: Web, tools: HttpTools, status: int, kind: type[ToolError]
+    web: Web, tools: HttpTools, status: int, kind: type[DueworkError]
 ) -> None:
     """What says "not now" is retryable, what says "no" is not; for the builtins and for catalog entries."""
     url = f"{web.url}/status/{status}"
@@ -192,62 +172,6 @@ async def test_the_operator_allows_hosts(web: Web) -> None:
             await toolbox.call(catalog.get("http.get"), {"url": web.url}, CALL)
 
 
-@pytest.mark.parametrize("url", UNREACHABLE)
-async def test_local_addresses_are_never_connected_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback, private, link-local and reserved ones, in every spelling, before any connection."""
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", forbidden)
-    monkeypatch.setattr(socket.socket, "connect", forbidden)
-    tools = HttpTools([])
-    with pytest.raises(ToolError) as refused:
-        await tools.request({"url": url}, CALL)
-    await tools.close()
-    assert isinstance(refused.value, ToolRejected) or "cannot be resolved" in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1"]
-)
-async def test_names_are_judged_by_their_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A public name that resolves to a private address is refused."""
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolving({"innocent.example": address}))
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", forbidden)
-    tools = HttpTools([])
-    with pytest.raises(ToolRejected, match=r"innocent\.example is a private or local address"):
-        await tools.request({"url": "https://innocent.example/x?token=1"}, CALL)
-    await tools.close()
-
-
-async def test_the_checked_address_is_the_one_connected_to(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name is asked for once, so a second answer cannot change the target; the server sees the name."""
-    asked: list[str] = []
-    names = resolving({"once.example": "127.0.0.1"}, asked)
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
-    tools = HttpTools(["once.example"])
-    port = web.url.rsplit(":", 1)[1]
-    await tools.request({"url": f"http://once.example:{port}/status/200"}, CALL)
-    await tools.close()
-    assert [name for name in asked if name != "127.0.0.1"] == ["once.example"]
-    assert web.asked[0].headers["host"] == [f"once.example:{port}"]
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::8.8.8.8"])
-async def test_public_addresses_may_be_reached(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rule refuses what is local and nothing else."""
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolving({"public.example": address}))
-    target, host = await http._checked("http://public.example/a", frozenset())
-    assert host == "public.example"
-    assert target == f"http://{f'[{address}]' if ':' in address else address}:80/a"
-
-
-@pytest.mark.parametrize("userinfo", ["user@", "user:swordfish@", ":swordfish@", "@"])
-async def test_userinfo_is_refused(web: Web, tools: HttpTools, userinfo: str) -> None:
-    """Credentials in a URL would be stored and logged; the refusal does not repeat them."""
-    with pytest.raises(InputInvalid, match="credentials") as refused:
-        await tools.request({"url": web.url.replace("//", f"//{userinfo}") + "/echo"}, CALL)
-    assert "swordfish" not in str(refused.value)
-    assert not web.asked
-
-
 @pytest.mark.parametrize(
     ("url", "headers"),
     [
@@ -289,10 +213,10 @@ async def test_nobody_there_is_unavailable(tools: HttpTools, monkeypatch: pytest
 async def test_answers_have_a_limit(web: Web, tools: HttpTools) -> None:
     """It counts what comes out of the compression, and stops there."""
     web.answers = {
-        "/most": ("text/plain", bytes(http.MAX_RESPONSE)),
-        "/more": ("text/plain", bytes(http.MAX_RESPONSE + 1)),
+        "/most": ("text/plain", bytes(MAX_RESPONSE)),
+        "/more": ("text/plain", bytes(MAX_RESPONSE + 1)),
     }
-    assert len((await tools.request({"url": f"{web.url}/most"}, CALL))["body"]) == http.MAX_RESPONSE
+    assert len((await tools.request({"url": f"{web.url}/most"}, CALL))["body"]) == MAX_RESPONSE
     for path in ("/more", "/bomb"):
         with pytest.raises(OutputInvalid, match="larger than"):
             await tools.request({"url": web.url + path}, CALL)
@@ -324,40 +248,6 @@ async def test_a_slow_answer_is_a_timeout(web: Web, tools: HttpTools) -> None:
         for target in (url, f"{web.url}/slow"):
             with pytest.raises(ToolTimeout):
                 await tools.request({"url": target}, call)
-
-
-def entry(url: str, **members: Any) -> Any:
-    """A catalog entry of transport http."""
-    given = {
-        "address": "my.tool",
-        "transport": "http",
-        "endpoint": url,
-        "input_schema": {},
-        "output_schema": {},
-    }
-    return parse_entry(given | members, "test.json")
-
-
-def forbidden(*_: Any, **__: Any) -> None:
-    """In the place of a connection."""
-    raise AssertionError("a connection was attempted")
-
-
-def resolving(
-    names: dict[str, str], asked: list[str] | None = None
-) -> Callable[..., Awaitable[list[tuple[Any, ...]]]]:
-    """A getaddrinfo that knows these names, and literals."""
-
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
-        if asked is not None:
-            asked.append(host)
-        address = names.get(host, host if host.replace(".", "").isdigit() else "")
-        if not address:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return [(family, socket.SOCK_STREAM, 6, "", (address, port))]
-
-    return getaddrinfo
 
 
 @asynccontextmanager
