@@ -41,8 +41,8 @@ chaos: venv ## the tests that kill processes
 	$(BIN)/python -m pytest tests/chaos $(ARGS)
 
 lock: venv ## write the lock files anew from pyproject.toml; ARGS=--upgrade takes newer versions
-	$(BIN)/uv $(COMPILE) --extra embedded --group dev --output-file requirements.lock $(ARGS)
-	$(BIN)/uv $(COMPILE) --constraint requirements.lock --output-file ops/docker/requirements.lock
+	$(BIN)/uv $(COMPILE) --extra embedded --extra mcp --group dev --output-file requirements.lock $(ARGS)
+	$(BIN)/uv $(COMPILE) --extra mcp --constraint requirements.lock --output-file ops/docker/requirements.lock
 
 COMPILE := pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
