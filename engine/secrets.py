@@ -87,6 +87,10 @@ class Secrets(Mapping[str, str]):
 
         return throughout(value, lambda text: _PLACEHOLDER.sub(value_of, text) if "\ue000" in text else text)
 
+    def value(self, name: str) -> str | None:
+        """A secret for a tool's own use, None where it is not set; from now on it is hidden like any other."""
+        return self._value(name, None) if self._resolve(name) else None
+
     def conceal(self, value: Any) -> Any:
         """`value` with every secret known so far, and every placeholder, replaced by `[SECRET:NAME]`.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 
 from engine.durations import parse_duration
 from engine.errors import Problem, ValidationFailed
+from engine.pairs import databases, prices
 
 PREFIX = "DUEWORK_"
 EMBEDDED = "embedded"
+LARGEST_SECRET = 65_536
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 COMMAND_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 CALL_VARIABLES = frozenset(
@@ -39,10 +41,14 @@ def setting(
     choices: tuple[str, ...] = (),
     secret: bool = False,
     positive: bool = False,
+    check: Callable[[str], object] = str,
 ) -> Any:
-    """A field of `Settings`: its default, its sentence in the reference, and older names it answers to."""
+    """A field of `Settings`: its default, its sentence in the reference, and older names it answers to.
+
+    `check` raises ValueError for a text that is no such setting.
+    """
     told = {"text": text, "aliases": aliases, "choices": choices, "secret": secret, "positive": positive}
-    return field(default=default, metadata=told)
+    return field(default=default, metadata=told | {"check": check})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +151,7 @@ class Settings:
         "Databases that `sql.query` and `sql.execute` may use, `name=postgresql://…` separated by spaces; "
         "in development `duework` is the own one.",
         secret=True,
+        check=databases,
     )
     python_path: str = setting(
         "",
@@ -180,7 +187,8 @@ class Settings:
     smtp_user: str = setting("", "User to log in to it as; the password is the secret `SMTP_PASSWORD`.")
     smtp_from: str = setting("duework@localhost", "Whom messages are from, unless a step says so.")
     file_root: Path | None = setting(
-        None, "Folder that `file.read` and `file.write` work in, and never outside of; without it they are off."
+        None,
+        "Folder that `file.read` and `file.write` work in, and never outside of; without it they are off.",
     )
     llm_url: str = setting(
         "",
@@ -190,6 +198,7 @@ class Settings:
     llm_prices: str = setting(
         "",
         "What a million tokens cost in USD, in and out: `model=2.50/10 other=0.15/0.60`, for budgets of cost.",
+        check=prices,
     )
     secrets_dir: Path | None = setting(
         None, "Folder in which each file is one secret, as Docker and Kubernetes mount them."
@@ -235,6 +244,7 @@ def load(
             continue
         try:
             values[spec.name] = value = _convert(text, hints[spec.name], spec)
+            spec.metadata["check"](text)
             if spec.metadata["positive"] and not value:
                 raise ValueError(f"{text} is not more than zero")
         except (ValueError, ValidationFailed) as error:
@@ -267,13 +277,31 @@ def command_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in COMMAND_VARIABLES if name in os.environ}
 
 
-def secret(name: str, settings: Settings) -> str | None:
-    """One secret for a tool call: the file `name` in `secrets_dir`, else the variable `DUEWORK_SECRET_<name>`."""
+def secret(name: str, settings: Settings, *, dotenv: Path | None = Path(".env")) -> str | None:
+    """One secret for a tool call, as it is now: the file `name` in `secrets_dir`, else the variable
+    `DUEWORK_SECRET_<name>`, else the same in `.env`; None when there is none.
+
+    The line break at a file's end is no part of it. Raises ValidationFailed for a file that is no such text.
+    """
     if settings.secrets_dir is not None:
         path = settings.secrets_dir / Path(name).name
         if path.is_file():
-            return path.read_text(encoding="utf-8").rstrip("\n")
-    return os.environ.get(f"{PREFIX}SECRET_{name}")
+            return _secret_of(path, name)
+    named = f"{PREFIX}SECRET_{name}"
+    return os.environ[named] if named in os.environ else _dotenv(dotenv).get(named)
+
+
+def _secret_of(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_SECRET + 1)
+        text = data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise ValidationFailed(f"secret {name}: its file in DUEWORK_SECRETS_DIR {reason}") from error
+    if len(data) > LARGEST_SECRET:
+        raise ValidationFailed(f"secret {name}: its file is larger than {LARGEST_SECRET} bytes")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def connections(settings: Settings) -> dict[str, str]:
@@ -282,9 +310,8 @@ def connections(settings: Settings) -> dict[str, str]:
     In development `duework` is the own database. Elsewhere it is not, unless it is named: its role may write
     everything there, tokens and the audit log included, so a pipeline that has it is as good as an admin.
     """
-    named = dict(pair.split("=", 1) for pair in settings.connections.split() if "=" in pair)
     own = {"duework": settings.database_url} if settings.environment == "development" else {}
-    return {**own, **named}
+    return {**own, **databases(settings.connections)}
 
 
 def masked_url(url: str) -> str:

@@ -14,6 +14,7 @@ from engine.tools.builtin import core
 from engine.tools.builtin.duework import DueworkTools
 from engine.tools.builtin.email import EmailTools
 from engine.tools.builtin.files import FileTools
+from engine.tools.builtin.llm import LlmTools
 from engine.tools.builtin.sql import SqlTools
 from engine.tools.calls import Answer, Arguments, Call, Tool
 from engine.tools.command import CommandTools
@@ -85,6 +86,7 @@ async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[T
         "http.request": http.request,
         "email.send": EmailTools(settings).send,
         "file.read": files.read,
+        "llm.chat": LlmTools(settings, http.request).chat,
         "file.write": files.write,
     }
     if pool is not None:

@@ -24,7 +24,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "ops": set(PRODUCT),
 }
 ROOMS: Sequence[set[str]] = (
-    {"errors", "durations", "settings", "metrics", "telemetry"},
+    {"errors", "durations", "pairs", "settings", "metrics", "telemetry"},
     {"db", "service"},
     {
         "schedule",

@@ -169,6 +169,43 @@ def test_a_secret_is_a_file_or_a_variable(tmp_path: Path, monkeypatch: pytest.Mo
     assert settings.secret("C", Settings()) is None
 
 
+def test_a_secret_of_dotenv_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every setting of that file is; the environment and a mounted file win, and all are read anew each time."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("DUEWORK_SECRET_A='from # dotenv'\n", encoding="utf-8")
+    assert settings.secret("A", Settings(), dotenv=dotenv) == "from # dotenv"
+    dotenv.write_text("DUEWORK_SECRET_A=rotated\n", encoding="utf-8")
+    assert settings.secret("A", Settings(), dotenv=dotenv) == "rotated"
+    monkeypatch.setenv("DUEWORK_SECRET_A", "from the environment")
+    assert settings.secret("A", Settings(), dotenv=dotenv) == "from the environment"
+    (tmp_path / "A").write_text("from a file", encoding="utf-8")
+    assert settings.secret("A", Settings(secrets_dir=tmp_path), dotenv=dotenv) == "from a file"
+
+
+def test_a_mounted_secret_is_read_as_kubernetes_puts_it_there(tmp_path: Path) -> None:
+    """A link into a folder that is exchanged as a whole; the next read has the new value."""
+    for version, value in (("v1", "old"), ("v2", "new\r\n")):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "T").write_bytes(value.encode())
+    (tmp_path / "..data").symlink_to("v1")
+    (tmp_path / "T").symlink_to("..data/T")
+    given_ = Settings(secrets_dir=tmp_path)
+    assert settings.secret("T", given_) == "old"
+    (tmp_path / "next").symlink_to("v2")
+    (tmp_path / "next").rename(tmp_path / "..data")
+    assert settings.secret("T", given_) == "new"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"\xff\xfe", "is not UTF-8 text"), (b"x" * 65_537, "larger than 65536 bytes")]
+)
+def test_a_file_that_is_no_secret_is_refused_by_name(tmp_path: Path, content: bytes, words: str) -> None:
+    """An error of the tree, that names the secret and shows nothing of it."""
+    (tmp_path / "T").write_bytes(content)
+    with pytest.raises(ValidationFailed, match=f"secret T: .*{words}"):
+        settings.secret("T", Settings(secrets_dir=tmp_path))
+
+
 def test_connections_are_named_and_the_own_database_is_one_in_development() -> None:
     """`name=url` separated by spaces; a URL may hold an equals sign; elsewhere the own database must be named."""
     text = "a=postgresql://h/d?x=1 b=postgresql://i/"
@@ -196,3 +233,27 @@ def test_every_setting_has_its_sentence() -> None:
     """The reference page is made from them."""
     for spec in fields(Settings):
         assert spec.metadata["text"].strip().endswith("."), spec.name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("postgresql://u:s3cret@h/d", "entry 1 is not like name="),
+        ("a=postgresql://h/d s3cret", "entry 2 is not like name="),
+        ("a=mysql://u:s3cret@h/d", "entry 1 .a. is not a postgresql:// URL"),
+        ("a=postgresql://h/d a=postgresql://s3cret/d", "a is named twice"),
+        ("s3cret:b=postgresql://h/d", "entry 1: a name has"),
+        ("a=", "entry 1 is not like"),
+    ],
+)
+def test_a_malformed_connection_is_an_error_at_the_start(text: str, words: str) -> None:
+    """Told by its place in the list; what may be a password is not shown."""
+    with pytest.raises(ValidationFailed, match=f"DUEWORK_CONNECTIONS: .*{words}") as refused:
+        load({"DUEWORK_CONNECTIONS": text})
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_malformed_price_is_an_error_at_the_start() -> None:
+    """A budget of money is counted with it."""
+    with pytest.raises(ValidationFailed, match=r"DUEWORK_LLM_PRICES: entry 1 \(gpt\)"):
+        load({"DUEWORK_LLM_PRICES": "gpt=2.50"})

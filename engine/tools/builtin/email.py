@@ -116,7 +116,10 @@ class EmailTools:
             return
         if self.settings.smtp_tls == "none" and self.settings.smtp_host not in LOOPBACK:
             raise ToolRejected("a password is not sent without TLS: set DUEWORK_SMTP_TLS to starttls or tls")
-        await client.login(user, call.secrets.reveal(call.secrets[PASSWORD]))
+        password = call.secrets.value(PASSWORD)
+        if password is None:
+            raise InputInvalid(f"secret {PASSWORD} is not set where this runs; DUEWORK_SMTP_USER needs it")
+        await client.login(user, password)
 
 
 def compose(arguments: Arguments, sender: str, key: str, now: datetime) -> Mail:
