@@ -1,84 +1,80 @@
 """The executor: a compiled pipeline and a context in, an Outcome out.
 
 It sees tools and the gate, never rows: what must outlive a crash goes through the `checkpoint` port, and the
-Outcome is a frozen value that somebody else persists. The order of each step is
-
-    if → render → input schema → gate in → secrets put in → tool → output schema → gate out → checkpoint
+Outcome is a frozen value that somebody else persists. The rooms below `engine.execution` carry the steps out; here
+is what an attempt is made of, and how it ends: its output, its time, `on_failure`, and the state for the next.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from engine import reflex
-from engine.errors import (
-    DueworkError,
-    GateBlocked,
-    InputInvalid,
-    LeaseLost,
-    OutputInvalid,
-    Problem,
-    StoreUnavailable,
-    ToolError,
-    ToolTimeout,
-    ValidationFailed,
-)
+from engine.errors import DueworkError, GateBlocked, OutputInvalid, ToolError, ValidationFailed
+from engine.execution.budget import Budget
+from engine.execution.calling import Calling
+from engine.execution.course import Course
+from engine.execution.journal import Journal
+from engine.execution.tries import Tries
+from engine.execution.units import Ending
+from engine.execution.waits import read_waits, started_at
 from engine.pipeline import parse_definition
-from engine.plan import Outcome, Plan, Ports, Prepared, Run, StepRecord, prepare
-from engine.reflex import Policy, Verdict
-from engine.retry import delay_after, may_retry
+from engine.pipeline.definition import PROBE
+from engine.plan import Order, Outcome, Plan, Ports, Run, StepRecord, prepare
+from engine.retry import may_retry
 from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.storable import check_storable
-from engine.tools.calls import Call, Parked
 from engine.tools.registry import load_catalog
 from engine.tools.toolbox import open_toolbox
 
-STORING = frozenset({"event.publish", "task.run_now"})
-"""Tools whose input becomes rows of duework's own."""
-INLINE = timedelta(seconds=1)
-"""A wait up to this long keeps the worker; a longer one parks the run, so that no lease is slept through."""
+ELSEWHERE = {"code": "canceled", "message": "the run ended while this step was waiting"}
+UNSUCCESSFUL = ("failed", "timed_out", "blocked")
 
 
-class _StepFailed(Exception):
-    """Ends a run from within: the step's record is written."""
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long the attempt may still go on, and how it ends then."""
 
-    def __init__(self, record: StepRecord, error: DueworkError) -> None:
-        super().__init__(str(error))
-        self.record = record
-        self.error = error
-
-
-class _StepParked(Exception):
-    """The run waits at `step`; `tries` are the calls that the step has used up."""
-
-    def __init__(self, step: str, delay: timedelta, tries: int, *, resumed: bool) -> None:
-        super().__init__(step)
-        self.delay = delay
-        self.state = {"step": step, "tries": tries, "resumed": resumed}
+    left: timedelta
+    outcome: Outcome
 
 
 class Attempt:
     """The state of one attempt: the context that expressions see, and the records so far.
 
-    `execute` answers with an Outcome; only cancellation, LeaseLost and StoreUnavailable escape it. `records` stay
-    readable.
+    `execute` answers with an Outcome; only cancellation, LeaseLost and StoreUnavailable escape it. `records` and
+    `state` stay readable.
     """
 
     def __init__(self, plan: Plan, run: Run, ports: Ports) -> None:
+        now = ports.clock()
         self.plan = plan
         self.run = run
         self.ports = ports
-        self.secrets = Secrets(ports.secret)
-        self.records: list[StepRecord] = []
-        self.steps: dict[str, Any] = {}
-        self.status: dict[str, str] = {}
+        self.started = started_at(run, now)
+        self.secrets = Secrets(ports.secret, plan.secrets if run.finished else ())
+        self.journal = Journal(run.finished)
+        self.budget = Budget(plan.definition.budget, run.state.get("usage", {}), run.finished, now)
         self.context = self._context()
+        self._calling = Calling(run, ports, self.secrets)
+        self._course: Course | None = None
+        self._failure: Outcome | None = None
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The outputs so far, by every name that they are read by."""
+        return self.journal.steps
+
+    @property
+    def records(self) -> tuple[StepRecord, ...]:
+        """What is to be kept of the steps so far, in their order."""
+        return self.journal.records
 
     def _context(self) -> dict[str, Any]:
         run = self.run
@@ -86,8 +82,8 @@ class Attempt:
         facts = {"id": str(run.run_id), "attempt": run.attempt, "task": run.task, "scheduled_for": scheduled}
         return {
             "params": run.params,
-            "steps": self.steps,
-            "status": self.status,
+            "steps": self.journal.steps,
+            "status": self.journal.status,
             "now": run.now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "run": facts,
             "trigger": {"kind": run.trigger},
@@ -96,276 +92,150 @@ class Attempt:
         }
 
     async def execute(self) -> Outcome:
-        limit = self.plan.definition.timeout
+        """Carry out what is left of the run."""
+        failure = self.run.state.get("failure")
+        if failure is not None:
+            return await self._aftermath(Outcome(failure["status"], error=failure["error"]))
+        outcome = await self._in_time()
+        return await self._failed(outcome) if outcome.status in UNSUCCESSFUL else outcome
+
+    def state(self, kind: str = "steps") -> dict[str, Any]:
+        """What the next lease of this attempt has to know; as `later`, what another attempt has to."""
+        waits = read_waits(self.run.state) if self._course is None else self._course.waits()
+        if kind == "later":  # waits go on, tries begin anew
+            waits = {
+                key: replace(wait, tries=0) for key, wait in waits.items() if wait.resumed and wait.until
+            }
+        usage = self.budget.carried(self.ports.clock())
+        made: dict[str, Any] = {kind: {key: wait.as_dict() for key, wait in waits.items()}} if waits else {}
+        if usage:
+            made["usage"] = usage
+        if self._failure is not None:
+            made["failure"] = {"status": self._failure.status, "error": self._failure.error}
+        if kind == "steps":
+            made |= {"attempt": self.run.attempt, "started_at": self.started.isoformat()}
+        return made
+
+    def abandon(self, status: str, error: Mapping[str, Any]) -> None:
+        """Give every step that is under way or waits a row that says how it ended."""
+        if self._course is not None:
+            self._course.abandon(status, error)
+
+    async def _in_time(self) -> Outcome:
+        limit = self._limit()
+        if limit is None:
+            return await self._pipeline()
         try:
-            async with asyncio.timeout(limit.total_seconds() if limit else None):
-                return await self._steps_and_output()
+            if limit.left <= timedelta(0):
+                raise TimeoutError
+            async with asyncio.timeout(limit.left.total_seconds()):
+                return await self._pipeline()
         except TimeoutError:
-            error = {"code": "timeout", "message": f"the run took longer than its timeout of {limit}"}
-            return await self._failed(Outcome("timed_out", error=error, retryable=True))
-        except _StepFailed as failure:
-            return await self._failed(self._outcome(failure))
-        except _StepParked as parked:
-            steps = tuple(self.records)
-            return Outcome("parked", delay=parked.delay, state=parked.state, steps=steps)
+            self.abandon("timed_out", limit.outcome.error or {})
+            return limit.outcome
 
-    async def _steps_and_output(self) -> Outcome:
-        if self.plan.probe is not None and not await self._probe(self.plan.probe):
-            return Outcome("skipped")
-        for prepared in self.plan.steps:
-            await self._step(prepared)
-        try:
-            output = self._output()
-        except GateBlocked as error:
-            return await self._failed(Outcome("blocked", error={**error.as_dict(), "step": "output"}))
-        except (ValidationFailed, OutputInvalid) as error:
-            return await self._failed(Outcome("failed", error={**error.as_dict(), "step": "output"}))
-        return Outcome("succeeded", output=output, steps=tuple(self.records))
+    def _limit(self) -> Limit | None:
+        """The run's timeout or the budget's time, whichever ends first."""
+        now, timeout = self.ports.clock(), self.plan.definition.timeout
+        limits = []
+        if timeout is not None:
+            error = {"code": "timeout", "message": f"the run took longer than its timeout of {timeout}"}
+            outcome = Outcome("timed_out", error=error, retryable=True)
+            limits.append(Limit(self.started + timeout - now, outcome))
+        left = self.budget.left(now)
+        if left is not None:
+            limits.append(Limit(left, Outcome("failed", error=self.budget.out_of_time().as_dict())))
+        return min(limits, key=lambda limit: limit.left, default=None)
 
-    async def _probe(self, prepared: Prepared) -> bool:
-        """Call the probe like any step; whether the pipeline follows.
+    async def _pipeline(self) -> Outcome:
+        if self.plan.probe.steps:
+            ended = await self._probe()
+            if ended is not None:
+                return ended
+        return await self._follow(self.plan.steps) or self._succeeded()
+
+    async def _probe(self) -> Outcome | None:
+        """Call the probe like any step; None when the pipeline follows.
 
         That is decided once, and only for an instant of the schedule: a run that was asked for goes on in any case.
         """
         probe = self.plan.definition.probe
-        if probe is None or self.run.trigger != "condition" or self._known(prepared):
-            await self._step(prepared)
-            return True
-        started = self.ports.clock()
-        record = await self._tries(prepared, started)
+        decided = self.run.trigger != "condition" or self.journal.known(PROBE) is not None
+        ended = await self._follow(self.plan.probe, keep=decided)
+        if ended is not None or decided or probe is None:
+            return ended
+        record = self.journal.record(PROBE)
         try:
             met = probe.when.holds(record.output)
         except ValidationFailed as error:
             failure = OutputInvalid(f"when: {error}")
-            raise self._give_up(prepared, started, record.tries, failure, record.input, {}) from error
-        self._keep(prepared, record)
-        return await self.ports.decide(record, met)
+            told = self._calling.described(failure)
+            record = replace(record, status="failed", output=None, error=told, verdict=None)
+            self.journal.write(record)
+            return _outcome(Ending(record, failure), failure)
+        return None if await self.ports.decide(record, met) else Outcome("skipped")
 
-    def _output(self) -> Any:
+    async def _follow(self, order: Order, *, after: bool = False, keep: bool = True) -> Outcome | None:
+        """Take the steps of one order as far as they go; None when all have ended well."""
+        tries = Tries(self._calling, self.budget, free=after, keep=keep)
+        waits = read_waits(self.run.state)
+        course = self._course = Course(order, tries, self.journal, self.context, waits, tolerant=after)
+        await course.run()
+        if course.failed is not None and course.failed.error is not None:
+            return _outcome(course.failed, course.failed.error)
+        return self._parked(course) if course.waiting else None
+
+    def _parked(self, course: Course) -> Outcome:
+        """Until the first of those that wait goes on, or the run's time is over."""
+        now, timeout = self.ports.clock(), self.plan.definition.timeout
+        instants = [course.until or now]
+        if timeout is not None and self._failure is None:
+            instants.append(self.started + timeout)
+        for record in self.records:  # whoever parks the run checkpoints them all
+            self.budget.recorded(record)
+        delay = max(min(instants) - now, timedelta(0))
+        return Outcome("parked", delay=delay, state=self.state(), steps=self.records)
+
+    def _succeeded(self) -> Outcome:
         """The pipeline's own output, gated like a step's."""
         template = self.plan.definition.output
-        if template is None:
-            return None
-        output = self.secrets.conceal(template.render(self.context))
-        check_storable(output, self.ports.max_output_bytes)
-        return self._gate(_Sight(), "output", output, reflex.strictest(self.plan.definition.reflex))
-
-    def _outcome(self, failure: _StepFailed) -> Outcome:
-        error = failure.error
-        status = "blocked" if isinstance(error, GateBlocked) else "failed"
-        described = {**(failure.record.error or {}), "step": failure.record.step}
-        return Outcome(status, error=described, retryable=error.retryable, retry_after=error.retry_after)
+        try:
+            output = None if template is None else self.secrets.conceal(template.render(self.context))
+            check_storable(output, self.ports.max_output_bytes)
+            policy = reflex.strictest(self.plan.definition.reflex)
+            output = self._calling.judge({}, "output", output, policy)
+        except GateBlocked as error:
+            return Outcome("blocked", error={**error.as_dict(), "step": "output"})
+        except (ValidationFailed, OutputInvalid) as error:
+            return Outcome("failed", error={**error.as_dict(), "step": "output"})
+        return Outcome("succeeded", output=output, steps=self.records)
 
     async def _failed(self, outcome: Outcome) -> Outcome:
-        """After the last attempt the on_failure steps run once; their own failures change nothing."""
+        """With attempts left the next goes on from here; else what waits is over, and on_failure follows."""
         retry = self.plan.definition.retry
         code = str((outcome.error or {}).get("code"))
-        final = self.run.last_attempt or not may_retry(retry, code, outcome.retryable, self.run.attempt)
-        if final and self.plan.on_failure:
+        if not self.run.last_attempt and may_retry(retry, code, outcome.retryable, self.run.attempt):
+            return replace(outcome, steps=self.records, state=self.state("later") or None)
+        self.abandon("canceled", ELSEWHERE)
+        return await self._aftermath(outcome)
+
+    async def _aftermath(self, outcome: Outcome) -> Outcome:
+        """After the last attempt the on_failure steps run; their own failures change nothing."""
+        if self.plan.on_failure.steps:
+            self._failure = outcome
             self.context["error"] = outcome.error
-            for prepared in self.plan.on_failure:
-                try:
-                    await self._step(prepared)
-                except (_StepFailed, _StepParked):
-                    continue
-        return replace(outcome, steps=tuple(self.records))
-
-    async def _step(self, prepared: Prepared) -> None:
-        step, known = prepared.step, self._known(prepared)
-        if known is not None:
-            self._keep(prepared, known)
-            return
-        started = self.ports.clock()
-        try:
-            if step.condition is not None and not step.condition.holds(self.context):
-                self._keep(prepared, self._record(prepared, "skipped", 0, started))
-                return
-        except ValidationFailed as error:
-            raise self._give_up(prepared, started, 0, InputInvalid(f"if: {error}"), None, {}) from error
-        record = await self._tries(prepared, started)
-        self._keep(prepared, record)
-        if not prepared.entry.idempotent:
-            await self.ports.checkpoint(record)
-
-    def _known(self, prepared: Prepared) -> StepRecord | None:
-        """What an earlier lease has done already."""
-        return next((one for one in self.run.finished if one.step == prepared.step.id), None)
-
-    def _keep(self, prepared: Prepared, record: StepRecord) -> None:
-        self.records.append(record)
-        self.status[record.step] = record.status
-        value = record.output
-        self.steps[record.step] = value
-        if prepared.step.save_as:
-            self.steps[prepared.step.save_as] = value
-
-    async def _tries(self, prepared: Prepared, started: datetime) -> StepRecord:
-        """Call the step until it succeeds or its retry policy is spent; waits longer than INLINE park the run."""
-        state = self.run.state if self.run.state.get("step") == prepared.step.id else {}
-        tries = int(state.get("tries", 0))
-        resumed = bool(state.get("resumed"))
-        while True:
-            tries += 1
-            sight = _Sight()
-            try:
-                output = await self._call(prepared, tries, sight, resumed=resumed)
-                return self._succeeded(prepared, started, tries, sight, output)
-            except (LeaseLost, StoreUnavailable):
-                raise  # not the step's failure: the run is somebody else's, or is given back until the outage ends
-            except Parked as parked:
-                resumed = parked.called or resumed
-                raise _StepParked(prepared.step.id, parked.delay, tries - 1, resumed=resumed) from parked
-            except DueworkError as error:
-                retry = prepared.step.retry
-                if not may_retry(retry, error.code, error.retryable, tries):
-                    return self._recover(prepared, started, tries, error, sight)
-                key = f"{self.run.run_id}:{prepared.step.id}"
-                delay = delay_after(retry, tries, key, error.retry_after)
-            if delay > INLINE:
-                raise _StepParked(prepared.step.id, delay, tries, resumed=False)
-            await asyncio.sleep(delay.total_seconds())
-
-    async def _call(self, prepared: Prepared, tries: int, sight: _Sight, *, resumed: bool) -> Any:
-        """One pass through the whole chain; `sight` keeps what may be stored of it."""
-        step, entry, policy = prepared.step, prepared.entry, prepared.policy
-        arguments = self._rendered(prepared)
-        if "input" in policy.on:
-            arguments = self._gate(sight, "input", arguments, policy)
-        sight.input = self.secrets.conceal(arguments)
-        call = Call(
-            run_id=self.run.run_id,
-            step=step.id,
-            idempotency_key=f"{self.run.run_id}:{step.id}",
-            fence=self.run.fence,
-            attempt=tries,
-            timeout=prepared.timeout,
-            resumed=resumed,
-            agent_id=self.run.agent_id,
-            secrets=self.secrets,
-        )
-        try:
-            async with asyncio.timeout(prepared.timeout.total_seconds()):
-                output = await self.ports.call(entry, self._revealed(prepared, arguments), call)
-        except TimeoutError as error:
-            raise ToolTimeout(f"{entry.address} did not answer within {prepared.timeout}") from error
-        except ValidationFailed as error:
-            raise InputInvalid(str(error), errors=error.errors) from error
-        return self._checked_output(prepared, output, sight)
-
-    def _revealed(self, prepared: Prepared, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments with their secrets, just before the call."""
-        if prepared.entry.address in STORING and self.secrets.conceal(arguments) != arguments:
-            raise InputInvalid(
-                f"{prepared.entry.address} stores its input, and a secret is never stored; "
-                "name it as ${secrets.NAME} in the pipeline that needs it"
-            )
-        revealed: dict[str, Any] = self.secrets.reveal(arguments)
-        return revealed
-
-    def _rendered(self, prepared: Prepared) -> dict[str, Any]:
-        try:
-            arguments = prepared.step.arguments.render(self.context)
-        except ValidationFailed as error:
-            raise InputInvalid(f"with: {error}", errors=error.errors) from error
-        arguments = prepared.entry.input.with_defaults({} if arguments is None else arguments)
-        problems = prepared.entry.input.check(arguments)
-        if problems:
-            text = f"the input of {prepared.entry.address} is not valid: {_first(problems)}"
-            raise InputInvalid(text, errors=problems)
-        checked: dict[str, Any] = arguments
-        return checked
-
-    def _checked_output(self, prepared: Prepared, output: Any, sight: _Sight) -> Any:
-        entry = prepared.entry
-        check_storable(output, self.ports.max_output_bytes)
-        problems = entry.output.check(output)
-        if problems:
-            text = f"the output of {entry.address} is not valid: {_first(problems)}"
-            raise OutputInvalid(text, errors=problems)
-        output = self.secrets.conceal(output)
-        if "output" in prepared.policy.on:
-            output = self._gate(sight, "output", output, prepared.policy)
-        return output
-
-    def _gate(self, sight: _Sight, direction: str, value: Any, policy: Policy) -> Any:
-        verdict: Verdict = reflex.judge(value, policy, exempt=self.secrets.is_placeholder)
-        if verdict.action != "pass":
-            sight.verdicts[direction] = verdict.as_dict()
-        if verdict.action == "block":
-            kinds = ", ".join(sorted({finding.kind_or_family for finding in verdict.findings}))
-            raise GateBlocked(
-                f"the gate refused the step's {direction}: {kinds}", details={"direction": direction}
-            )
-        return verdict.value
-
-    def _record(self, prepared: Prepared, status: str, tries: int, started: datetime) -> StepRecord:
-        step, attempt, finished = prepared.step, self.run.attempt, self.ports.clock()
-        return StepRecord(
-            prepared.position, step.id, None, attempt, step.uses, status, tries, started, finished
-        )
-
-    def _succeeded(
-        self, prepared: Prepared, started: datetime, tries: int, sight: _Sight, output: Any
-    ) -> StepRecord:
-        record = self._record(prepared, "succeeded", tries, started)
-        return replace(record, input=sight.input, output=output, verdict=sight.verdicts or None)
-
-    def _recover(
-        self, prepared: Prepared, started: datetime, tries: int, error: DueworkError, sight: _Sight
-    ) -> StepRecord:
-        """Apply on_error; a step that the gate blocked always ends the run."""
-        failure = self._give_up(prepared, started, tries, error, sight.input, sight.verdicts)
-        mode = prepared.step.on_error
-        if mode == "fail" or isinstance(error, GateBlocked):
-            raise failure
-        if mode == "continue":
-            return failure.record
-        try:
-            value = self.secrets.conceal(mode["value"].render(self.context | {"error": failure.record.error}))
-            check_storable(value, self.ports.max_output_bytes)
-            value = self._gate(sight, "output", value, prepared.policy)
-        except GateBlocked as blocked:
-            raise self._give_up(prepared, started, tries, blocked, sight.input, sight.verdicts) from error
-        except (ValidationFailed, OutputInvalid):
-            raise failure from error
-        return replace(failure.record, output=value, verdict=sight.verdicts or None)
-
-    def _give_up(
-        self,
-        prepared: Prepared,
-        started: datetime,
-        tries: int,
-        error: DueworkError,
-        input_: Any,
-        verdicts: Mapping[str, Any],
-    ) -> _StepFailed:
-        status = "failed"
-        if isinstance(error, GateBlocked):
-            status = "blocked"
-        elif isinstance(error, ToolTimeout):
-            status = "timed_out"
-        described = self.secrets.conceal(error.as_dict())
-        described["message"] = reflex.mask(described["message"])
-        record = self._record(prepared, status, tries, started)
-        record = replace(record, input=input_, error=described, verdict=verdicts or None)
-        if prepared.step.on_error == "fail" or status == "blocked":
-            self.records.append(record)
-            self.status[record.step] = record.status
-        return _StepFailed(record, error)
+            for prepared in (*self.plan.probe.steps, *self.plan.steps.steps):
+                self.journal.recall(prepared)
+            parked = await self._follow(self.plan.on_failure, after=True)
+            if parked is not None:
+                return parked
+        return replace(outcome, steps=self.records)
 
 
-def _first(problems: Sequence[Problem]) -> str:
-    return f"{problems[0].pointer or '/'}: {problems[0].detail}"
-
-
-class _Sight:
-    """What may be kept of one call: the gated input and the verdicts."""
-
-    __slots__ = ("input", "verdicts")
-
-    def __init__(self) -> None:
-        self.input: Any = None
-        self.verdicts: dict[str, Any] = {}
+def _outcome(ending: Ending, error: DueworkError) -> Outcome:
+    status = "blocked" if isinstance(error, GateBlocked) else "failed"
+    described = {**(ending.record.error or {}), "step": ending.record.step}
+    return Outcome(status, error=described, retryable=error.retryable, retry_after=error.retry_after)
 
 
 def run_pipeline(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ All values are frozen; a worker caches plans by (task, version) and persists out
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
@@ -16,6 +16,7 @@ from engine import reflex
 from engine.errors import ValidationFailed
 from engine.pipeline import Definition, Step
 from engine.reflex import Policy
+from engine.retry import RetryPolicy
 from engine.tools.calls import Call
 from engine.tools.entry import ToolEntry
 from engine.tools.registry import Catalog
@@ -30,21 +31,38 @@ class Prepared:
     entry: ToolEntry
     policy: Policy
     timeout: timedelta
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Steps by position, and when each may begin: `needs` says how many others it waits for, `followers` who waits."""
+
+    steps: tuple[Prepared, ...] = ()
+    needs: Mapping[str, int] = field(default_factory=dict)
+    followers: Mapping[str, tuple[Prepared, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A definition made ready: what a worker caches by (task, version). `probe` goes before the steps."""
+    """A definition made ready: what a worker caches by (task, version).
+
+    `probe` goes before the steps. `secrets` are the names that the pipeline asks for.
+    """
 
     definition: Definition
-    steps: tuple[Prepared, ...]
-    on_failure: tuple[Prepared, ...]
-    probe: Prepared | None = None
+    steps: Order
+    on_failure: Order
+    probe: Order
+    secrets: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt: who, with what, and what is known from before. `state` is what a parked run left."""
+    """One attempt: who, with what, and what is known from before.
+
+    `state` is what the run left when it was parked, given back or failed (its shape: `engine.execution.waits`).
+    """
 
     run_id: UUID
     attempt: int
@@ -63,7 +81,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What is kept of one step (or one item of a foreach): exactly what the gate let pass."""
+    """What is kept of one step (or one item of a foreach): exactly what the gate let pass.
+
+    `usage` is what its tool reported over all tries, {tokens, cost_usd}, in a run that has a budget. A status `running`
+    is a checkpoint's alone: the step's list, fixed before its first item is called, as `input`.
+    """
 
     position: int
     step: str
@@ -78,6 +100,7 @@ class StepRecord:
     output: Any = None
     error: Mapping[str, Any] | None = None
     verdict: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form that a checkpoint stores."""
@@ -95,7 +118,8 @@ class StepRecord:
 class Outcome:
     """How an attempt ended: succeeded, failed, blocked, timed_out, or parked until `delay` has passed.
 
-    skipped: a condition was not met, and nothing is left to write.
+    skipped: a condition was not met, and nothing is left to write. expired: the run was given up before, and
+    `on_failure` has run. `state` is for the next lease or the next attempt.
     """
 
     status: str
@@ -138,22 +162,44 @@ def prepare(definition: Definition, catalog: Catalog) -> Plan:
     def bind(position: int, step: Step) -> Prepared:
         entry = catalog.get(step.uses)
         policy = reflex.strictest(definition.reflex, entry.reflex, step.reflex)
-        return Prepared(step, position, entry, policy, step.timeout or entry.timeout)
+        retry = step.retry or entry.retry or RetryPolicy()
+        return Prepared(step, position, entry, policy, step.timeout or entry.timeout, retry)
 
-    probe = bind(0, definition.probe.step) if definition.probe else None
-    first = 0 if probe is None else 1
-    steps = tuple(bind(i, step) for i, step in enumerate(_ordered(definition), first))
-    tail = tuple(bind(i, step) for i, step in enumerate(definition.on_failure, first + len(steps)))
-    return Plan(definition, steps, tail, probe)
+    probe = _order((definition.probe.step,) if definition.probe else (), 0, bind)
+    steps = _order(definition.steps, len(probe.steps), bind)
+    tail = _order(definition.on_failure, len(probe.steps) + len(steps.steps), bind)
+    return Plan(definition, steps, tail, probe, _secrets(definition, (probe, steps, tail)))
 
 
-def _ordered(definition: Definition) -> list[Step]:
-    """The steps one after the other; with `needs`, those that are ready in the document's order."""
-    if not definition.is_graph:
-        return list(definition.steps)
-    by_id = {step.id: step for step in definition.steps}
-    place = {step.id: number for number, step in enumerate(definition.steps)}
-    sorter = TopologicalSorter({step.id: step.needs or () for step in definition.steps})
+def _secrets(definition: Definition, orders: Sequence[Order]) -> frozenset[str]:
+    templates = [one.step.arguments for order in orders for one in order.steps]
+    templates += [
+        one.step.on_error["value"]
+        for order in orders
+        for one in order.steps
+        if isinstance(one.step.on_error, Mapping)
+    ]
+    templates += [definition.output] if definition.output is not None else []
+    paths = {path for template in templates for path in template.paths}
+    return frozenset(path[1] for path in paths if path[0] == "secrets" and len(path) > 1)
+
+
+def _order(steps: Sequence[Step], first: int, bind: Callable[[int, Step], Prepared]) -> Order:
+    """Numbers from `first` on, in an order that `needs` allow; without any, each step needs the one before it."""
+    if any(step.needs is not None for step in steps):
+        needs = {step.id: step.needs or () for step in steps}
+        steps = _sorted(steps, needs)
+    else:
+        needs = dict(zip((step.id for step in steps), [(), *((step.id,) for step in steps)], strict=False))
+    bound = tuple(bind(position, step) for position, step in enumerate(steps, first))
+    followers = {step.id: tuple(one for one in bound if step.id in needs[one.step.id]) for step in steps}
+    return Order(bound, {name: len(set(needed)) for name, needed in needs.items()}, followers)
+
+
+def _sorted(steps: Sequence[Step], needs: Mapping[str, tuple[str, ...]]) -> list[Step]:
+    """Those that are ready together in the document's order."""
+    place = {step.id: number for number, step in enumerate(steps)}
+    sorter = TopologicalSorter(needs)
     try:
         sorter.prepare()
     except CycleError as error:
@@ -161,6 +207,6 @@ def _ordered(definition: Definition) -> list[Step]:
     order: list[Step] = []
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=place.__getitem__)
-        order.extend(by_id[name] for name in ready)
+        order.extend(steps[place[name]] for name in ready)
         sorter.done(*ready)
     return order

@@ -8,18 +8,20 @@ from typing import Any
 from engine.errors import OutputInvalid
 
 
-def check_storable(value: Any, limit: int) -> None:
-    """Raises OutputInvalid for what PostgreSQL's jsonb cannot hold, and for more than `limit` bytes."""
+def check_storable(value: Any, limit: int, what: str = "the output") -> int:
+    """The value's length as JSON.
+
+    Raises OutputInvalid for what PostgreSQL's jsonb cannot hold, and for more than `limit` bytes; `what` says of what.
+    """
     try:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise OutputInvalid(f"the output is not JSON: {error}") from error
+        raise OutputInvalid(f"{what} is not JSON: {error}") from error
     if len(text) > limit:
-        raise OutputInvalid(
-            f"the output has {len(text)} bytes; the limit is {limit} (DUEWORK_MAX_OUTPUT_BYTES)"
-        )
+        raise OutputInvalid(f"{what} has {len(text)} bytes; the limit is {limit} (DUEWORK_MAX_OUTPUT_BYTES)")
     if "\\u0000" in text or "\\ud" in text:
         _check_texts(value)
+    return len(text)
 
 
 def _check_texts(value: Any) -> None:

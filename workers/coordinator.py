@@ -122,8 +122,7 @@ class Coordinator:
                     held.stop = "drain"
                     await self._finish(held, self.runner.stopped(held))
         for held in fresh:
-            held.finished = tuple(StepRecord.of(one) for one in finished.get(held.lease.run_id, ()))
-            held.kept = {(one.step, one.item) for one in held.finished}
+            held.resume(StepRecord.of(one) for one in finished.get(held.lease.run_id, ()))
         self._buffer.extend(fresh)
         self._fill()
 

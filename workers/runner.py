@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from engine import settings as settings_
 from engine.contract import compile_schema
 from engine.db import Connection, Pool
 from engine.errors import DueworkError, LeaseLost, StoreUnavailable
+from engine.execution.journal import LIST
 from engine.executor import Attempt
 from engine.metrics import Metrics
 from engine.pipeline import parse_definition
@@ -42,8 +43,8 @@ PLANS = 1000
 class Held:
     """One lease that this process holds: when it runs out by the local clock, and why it must stop, if so.
 
-    `finished` are the steps of earlier leases, `kept` all that a checkpoint holds by now. While it is `deciding`, the
-    row may go in the very statement that it waits for.
+    `finished` are the steps of earlier leases, `kept` those whose records a checkpoint holds by now; `checkpointed`
+    says whether it holds anything. While it is `deciding`, the row may go in the very statement that it waits for.
     """
 
     lease: Lease
@@ -55,6 +56,19 @@ class Held:
     finished: tuple[StepRecord, ...] = ()
     deciding: bool = False
     kept: set[tuple[str, int | None]] = field(default_factory=set)
+    checkpointed: bool = False
+
+    def keep(self, record: StepRecord) -> None:
+        """A checkpoint holds this record; that of a list is not yet what becomes of its step."""
+        self.checkpointed = True
+        if record.status != LIST:
+            self.kept.add((record.step, record.item))
+
+    def resume(self, finished: Iterable[StepRecord]) -> None:
+        """Go on from what earlier leases have checkpointed."""
+        self.finished = tuple(finished)
+        for record in self.finished:
+            self.keep(record)
 
     def clock(self) -> datetime:
         """Database time: the lease's own instant plus what has passed here since; a clock change cannot move it."""
@@ -85,11 +99,10 @@ class Runner:
         """Execute one lease; None when it was lost, so that nothing may be written."""
         started = held.clock()
         self.metrics.start_lateness.observe(max(0.0, (started - held.lease.run_at).total_seconds()))
-        if held.lease.state and "started_at" in held.lease.state:  # parked before: the attempt began then
-            started = datetime.fromisoformat(held.lease.state["started_at"])
         attempt: Attempt | None = None
         try:
             attempt = await self._attempt(held)
+            started = attempt.started
             outcome = await attempt.execute()
             if outcome.status == "parked":
                 await self._park(held, outcome)
@@ -101,13 +114,13 @@ class Runner:
                 raise
             return self.stopped(held, started, attempt)
         except StoreUnavailable:
-            return _given_back(held.lease, started, OUTAGE, held.lease.state)
+            return _given_back(held.lease, started, OUTAGE, _state(held, attempt))
         except DueworkError as error:
             outcome = Outcome("failed", error=error.as_dict(), retryable=error.retryable)
         except Exception as error:  # the last edge: a defect of ours ends as a failed run, not as a lost one
             self._log.exception("run.failed", run_id=str(held.lease.run_id), kind=type(error).__name__)
             described = {"code": "internal_error", "message": type(error).__name__}
-            outcome = Outcome("failed", error=described, steps=tuple(attempt.records) if attempt else ())
+            outcome = Outcome("failed", error=described, steps=attempt.records if attempt else ())
         return self._settlement(held, started, outcome, attempt)
 
     async def _attempt(self, held: Held) -> Attempt:
@@ -177,7 +190,7 @@ class Runner:
             )
 
         await self._held_on(held, write)
-        held.kept.add((record.step, record.item))
+        held.keep(record)
 
     async def _decide(self, held: Held, record: StepRecord, *, met: bool) -> bool:
         """Write what a probe found; whether the pipeline follows. Raises LeaseLost."""
@@ -195,7 +208,7 @@ class Runner:
         self.metrics.probes.labels(decision).inc()
         self._log.debug("condition.decided", run_id=str(lease.run_id), decision=decision)
         if decision == "fired":
-            held.kept.add((record.step, record.item))
+            held.keep(record)
         return decision == "fired"
 
     async def _held_on(self, held: Held, write: Callable[[Connection], Awaitable[T]]) -> T:
@@ -227,7 +240,10 @@ class Runner:
         if held.stop == "lost":
             return None
         if held.stop == "drain":
-            return _given_back(lease, started, timedelta(0), lease.state)
+            return _given_back(lease, started, timedelta(0), _state(held, attempt))
+        error = {"code": "canceled", "message": held.stop}
+        if attempt is not None:
+            attempt.abandon("canceled", error)
         return Settlement(
             "settle",
             lease.run_id,
@@ -235,9 +251,9 @@ class Runner:
             status="canceled",
             started_at=started,
             finished_at=held.clock(),
-            error={"code": "canceled", "message": held.stop},
-            steps=tuple(attempt.records) if attempt else held.finished,
-            checkpointed=bool(held.kept),
+            error=error,
+            steps=attempt.records if attempt else _rows(held),
+            checkpointed=held.checkpointed,
         )
 
     def _settlement(
@@ -245,8 +261,7 @@ class Runner:
     ) -> Settlement:
         lease = held.lease
         if outcome.status == "parked":
-            state = {**(outcome.state or {}), "started_at": started.isoformat()}
-            return _given_back(lease, started, outcome.delay or timedelta(0), state)
+            return _given_back(lease, started, outcome.delay or timedelta(0), outcome.state)
         if outcome.status == "skipped":
             return Settlement("decided", lease.run_id, lease.fence)
         delay = self._retry_delay(lease, outcome, attempt)
@@ -264,7 +279,8 @@ class Runner:
             output=outcome.output,
             steps=steps,
             delay=delay or timedelta(0),
-            checkpointed=bool(held.kept),
+            state=outcome.state,
+            checkpointed=held.checkpointed,
             task_id=lease.task_id,
         )
 
@@ -277,6 +293,16 @@ class Runner:
         if not may_retry(policy, code, outcome.retryable, lease.attempt):
             return None
         return delay_after(policy, lease.attempt, str(lease.run_id), outcome.retry_after)
+
+
+def _state(held: Held, attempt: Attempt | None) -> Mapping[str, Any] | None:
+    """What the next lease of the same attempt goes on from; as it was, when this one has not begun."""
+    return held.lease.state if attempt is None else attempt.state()
+
+
+def _rows(held: Held) -> tuple[StepRecord, ...]:
+    """The records of earlier leases, without the lists that steps have only begun."""
+    return tuple(one for one in held.finished if one.status != LIST)
 
 
 def _given_back(

@@ -61,7 +61,7 @@ class Step:
 
     `condition` decides whether it runs (None: always); `foreach` renders to the list it runs over, at most
     `max_parallel` at a time; `needs` are ids (None: no `needs` in the document); `timeout` None means the
-    tool's own; `on_error` is "fail", "continue" or {"value": template of the output to go on with}.
+    tool's own, as does `retry`; `on_error` is "fail", "continue" or {"value": template of the output to go on with}.
     """
 
     id: str
@@ -70,7 +70,7 @@ class Step:
     condition: Expression | None = None
     save_as: str | None = None
     timeout: timedelta | None = None
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy | None = None
     on_error: Literal["fail", "continue"] | Mapping[str, Template] = "fail"
     reflex: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] | None = None

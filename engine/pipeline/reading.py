@@ -33,18 +33,27 @@ class Scope:
         """The same place with more roots."""
         return Scope(self.roots | set(roots), self.steps, self.ids)
 
+    def without(self, *roots: str) -> Scope:
+        """The same place with fewer roots."""
+        return Scope(self.roots - set(roots), self.steps, self.ids)
+
 
 @dataclass(slots=True)
 class Reading:
-    """One document being read. `place_of` maps pointers of `v1` to pointers of the document as written."""
+    """One document being read. `place_of` maps pointers of `v1` to pointers of the document as written; `tells`
+    decides of each problem, its pointer that of `v1`, whether it is noted.
+    """
 
     document: Document
     v1: Mapping[str, Any]
     place_of: Callable[[str], str] = str
     problems: list[Problem] = field(default_factory=list)
+    tells: Callable[[Problem], bool] | None = None
 
     def report(self, code: str, detail: str, pointer: str, *, column: int | None = None) -> None:
         """Note a problem at `pointer` of the v1 form; `column` counts from 1 within the text there."""
+        if self.tells is not None and not self.tells(Problem(code, detail, pointer)):
+            return
         written = self.place_of(pointer)
         text = at_pointer(self.v1, pointer)
         if column is not None and isinstance(text, str):
@@ -160,6 +169,8 @@ def _root_detail(root: str, scope: Scope) -> str:
         return f"'{root}' exists only in the `with` of a step that has `foreach`"
     if root == "error":
         return "'error' exists only in the steps of `on_failure`, and in `on_error: {value: …}`"
+    if root == "secrets":
+        return "secrets cannot be read here: what stands here is stored, and a secret never is; name it in `with`"
     if root in _LITERALS:
         return f"'{root}' here is a name; the value is written `{root}`, in backticks"
     if root in scope.steps:

@@ -62,7 +62,7 @@ def read_probe(reading: Reading) -> Probe | None:
         uses=probe["uses"],
         arguments=reading.template(f"{pointer}/with", probe.get("with", {}), EDGE) or compile_template({}),
         timeout=reading.duration(f"{pointer}/timeout"),
-        retry=read_retry(reading, f"{pointer}/retry", probe.get("retry")),
+        retry=_own_retry(reading, pointer, probe),
     )
     when = reading.attempt("/schedule/condition/when", compile_condition, written["when"])
     return Probe(step, when or compile_expression("`false`"))
@@ -131,7 +131,7 @@ def _read_step(
         condition=_condition(reading, f"{pointer}/if", step.get("if"), scope),
         save_as=step.get("save_as"),
         timeout=reading.duration(f"{pointer}/timeout"),
-        retry=read_retry(reading, f"{pointer}/retry", step.get("retry")),
+        retry=_own_retry(reading, pointer, step),
         on_error=_on_error(
             reading, f"{pointer}/on_error", step.get("on_error", "fail"), inside.within("error")
         ),
@@ -140,6 +140,10 @@ def _read_step(
         foreach=_foreach(reading, f"{pointer}/foreach", step, scope),
         max_parallel=step.get("max_parallel", 1),
     )
+
+
+def _own_retry(reading: Reading, pointer: str, step: Mapping[str, Any]) -> RetryPolicy | None:
+    return read_retry(reading, f"{pointer}/retry", step["retry"]) if "retry" in step else None
 
 
 def _condition(reading: Reading, pointer: str, value: Any, scope: Scope) -> Expression | None:
@@ -160,7 +164,8 @@ def _on_error(reading: Reading, pointer: str, value: Any, scope: Scope) -> Any:
 def _foreach(reading: Reading, pointer: str, step: Mapping[str, Any], scope: Scope) -> Template | None:
     if "foreach" not in step:
         return None
-    found = reading.template(pointer, step["foreach"], scope)
+    # The list is stored, so that an attempt that resumes goes on with it; a secret never is.
+    found = reading.template(pointer, step["foreach"], scope.without("secrets"))
     if found is not None and isinstance(step["foreach"], str) and found.constant:
         reading.report(
             "wrong_type", "must be a list or a template of one, like ${steps.events.items}", pointer

@@ -4,79 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from engine.errors import LeaseLost, NotFound, StoreUnavailable, ToolError, ToolRejected, ToolUnavailable
-from engine.executor import Attempt, run_pipeline
+from engine.executor import run_pipeline
 from engine.pipeline import parse_definition
-from engine.plan import Outcome, Ports, Run, StepRecord, prepare
-from engine.settings import Settings
-from engine.tools.calls import Call
-from engine.tools.entry import ToolEntry
-from engine.tools.registry import Catalog, load_catalog, parse_entry
+from engine.plan import Outcome, prepare
 from tests.factories import document, step
-
-NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-RUN = Run(UUID(int=1), 1, 42, "run_now", NOW, {"city": "Chisinau"})
-SECRET = "hush-hush-0f9a"
-MAIL = "zoe.quick@fastmail.com"
-ENTRIES: list[dict[str, Any]] = [
-    {"address": "t.once", "idempotent": False},
-    {"address": "t.again", "idempotent": True},
-    {"address": "t.strict", "input_schema": {"type": "object", "required": ["n"]}},
-    {"address": "t.typed", "output_schema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
-]
-
-
-@dataclass(slots=True)
-class Stage:
-    """Plays the surroundings of an attempt: answers calls, and writes down what happened in which order."""
-
-    answers: dict[str, Any] = field(default_factory=dict)
-    calls: list[tuple[str, Any, Call]] = field(default_factory=list)
-    kept: list[StepRecord] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
-    follow: bool = True
-
-    async def call(self, entry: ToolEntry, arguments: dict[str, Any], call: Call) -> Any:
-        self.order.append(f"call {call.step}")
-        self.calls.append((call.step, arguments, call))
-        answer = self.answers.get(call.step, arguments)
-        if callable(answer):
-            answer = await answer()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def checkpoint(self, record: StepRecord) -> None:
-        self.order.append(f"checkpoint {record.step}")
-        self.kept.append(record)
-
-    async def decide(self, record: StepRecord, met: bool) -> bool:
-        self.order.append(f"decide {met}")
-        self.kept.append(record)
-        return self.follow
-
-    async def run(self, *steps: dict[str, Any], run: Run = RUN, **members: Any) -> Outcome:
-        """Execute a pipeline of these steps."""
-        plan = prepare(parse_definition(document(steps=steps, **members)), catalog())
-        ports = Ports(self.call, self.checkpoint, lambda: NOW, {"TOKEN": SECRET}.get, 10_000, self.decide)
-        return await Attempt(plan, run, ports).execute()
-
-
-def catalog() -> Catalog:
-    shape = {"transport": "builtin", "endpoint": "t", "input_schema": {}, "output_schema": {}}
-    made = [parse_entry(shape | members, "test") for members in ENTRIES]
-    return Catalog({**load_catalog(Settings()).entries, **{entry.address: entry for entry in made}})
-
-
-def code(outcome: Outcome) -> Any:
-    return (outcome.error or {}).get("code")
+from tests.stage import MAIL, RUN, SECRET, Stage, catalog, code
 
 
 async def test_steps_run_in_order_and_see_what_came_before() -> None:
@@ -237,6 +176,9 @@ async def test_a_short_wait_keeps_the_worker_and_a_long_one_parks() -> None:
     parked = await stage.run(long)
     assert (parked.status, parked.delay) == ("parked", timedelta(minutes=2))
     assert isinstance(parked.state, Mapping)
+    woken = await stage.run(long, run=replace(RUN, state=parked.state))
+    assert (woken.status, woken.state) == ("parked", parked.state), "nobody is called before the time"
+    stage.passed = timedelta(minutes=2)
     resumed = await stage.run(long, run=replace(RUN, state=parked.state))
     assert (resumed.status, resumed.steps[0].tries) == ("failed", 2)
 

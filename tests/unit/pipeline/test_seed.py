@@ -73,7 +73,7 @@ def test_everything_the_seed_can_say() -> None:
     first, second = found.steps
     assert (first.id, first.timeout, first.retry.max_attempts) == ("step_1", timedelta(seconds=2.5), 1)
     assert first.condition is not None
-    assert second.retry == RetryPolicy(max_attempts=1)
+    assert second.retry is None
 
 
 @pytest.mark.parametrize(

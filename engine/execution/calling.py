@@ -1,0 +1,163 @@
+"""One call of a tool, from the template to the output that the gate let pass.
+
+render → input schema → gate in → secrets put in → tool → output schema → gate out
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from engine import reflex
+from engine.errors import (
+    DueworkError,
+    GateBlocked,
+    InputInvalid,
+    OutputInvalid,
+    Problem,
+    ToolTimeout,
+    ValidationFailed,
+)
+from engine.execution.units import Unit
+from engine.plan import Ports, Prepared, Run
+from engine.reflex import Policy, Verdict
+from engine.secrets import Secrets
+from engine.storable import check_storable
+from engine.template import Template
+from engine.tools.calls import Call
+from engine.tools.entry import ToolEntry
+
+STORING = frozenset({"event.publish", "task.run_now", "core.approval", "core.wait_event"})
+"""Tools whose input becomes rows of duework's own."""
+TOGETHER = 64
+"""All outputs of a run together have at most this many times the bytes that one may have."""
+
+
+class Calling:
+    """Calls tools for one attempt. What may be stored of a call is left in its unit, also when it fails."""
+
+    def __init__(self, run: Run, ports: Ports, secrets: Secrets) -> None:
+        self.run = run
+        self.ports = ports
+        self.secrets = secrets
+        self._stored = sum(len(json.dumps(record.output)) for record in run.finished)
+
+    async def once(self, unit: Unit, reported: Callable[[Any], None]) -> Any:
+        """The output of one call. `reported` is told what the tool answered, whatever becomes of it.
+
+        Raises DueworkError, and what the tool raises to wait: Parked.
+        """
+        prepared = unit.prepared
+        arguments = self._rendered(unit)
+        if "input" in prepared.policy.on:
+            arguments = self.judge(unit.verdicts, "input", arguments, prepared.policy)
+        unit.input = self.secrets.conceal(arguments)
+        output = await self._answer(unit, self._revealed(prepared.entry, arguments))
+        reported(output)
+        return self._checked(unit, output)
+
+    def rendered_list(self, unit: Unit, template: Template) -> Any:
+        """What a foreach renders to, as the gate lets it pass: it is stored before it is used."""
+        try:
+            value = template.render(unit.context)
+            check_storable(value, self.ports.max_output_bytes, "the list")
+        except (ValidationFailed, OutputInvalid) as error:
+            raise InputInvalid(f"foreach: {error}", errors=error.errors) from error
+        if "input" in unit.prepared.policy.on:
+            value = self.judge(unit.verdicts, "input", value, unit.prepared.policy)
+        return value
+
+    def stand_in(self, unit: Unit, template: Template, error: Mapping[str, Any]) -> Any:
+        """The value that `on_error` goes on with: an output like any other."""
+        value = self.secrets.conceal(template.render({**unit.context, "error": error}))
+        check_storable(value, self.ports.max_output_bytes)
+        return self.judge(unit.verdicts, "output", value, unit.prepared.policy)
+
+    def described(self, error: DueworkError) -> dict[str, Any]:
+        """An error as it may be stored."""
+        told: dict[str, Any] = self.secrets.conceal(error.as_dict())
+        told["message"] = reflex.mask(told["message"])
+        return told
+
+    def judge(self, verdicts: dict[str, Any], direction: str, value: Any, policy: Policy) -> Any:
+        """The value as the gate lets it pass; the verdict is noted. Raises GateBlocked."""
+        verdict: Verdict = reflex.judge(value, policy, exempt=self.secrets.is_placeholder)
+        if verdict.action != "pass":
+            verdicts[direction] = verdict.as_dict()
+        if verdict.action == "block":
+            kinds = ", ".join(sorted({finding.kind_or_family for finding in verdict.findings}))
+            raise GateBlocked(
+                f"the gate refused the step's {direction}: {kinds}", details={"direction": direction}
+            )
+        return verdict.value
+
+    def _rendered(self, unit: Unit) -> dict[str, Any]:
+        entry = unit.prepared.entry
+        try:
+            arguments = unit.prepared.step.arguments.render(unit.context)
+        except ValidationFailed as error:
+            raise InputInvalid(f"with: {error}", errors=error.errors) from error
+        checked: dict[str, Any] = entry.input.with_defaults({} if arguments is None else arguments)
+        problems = entry.input.check(checked)
+        if problems:
+            text = f"the input of {entry.address} is not valid: {_first(problems)}"
+            raise InputInvalid(text, errors=problems)
+        return checked
+
+    def _revealed(self, entry: ToolEntry, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments with their secrets, just before the call."""
+        if entry.address in STORING and self.secrets.conceal(arguments) != arguments:
+            raise InputInvalid(
+                f"{entry.address} stores its input, and a secret is never stored; "
+                "name it as ${secrets.NAME} in the pipeline that needs it"
+            )
+        try:
+            revealed: dict[str, Any] = self.secrets.reveal(arguments)
+        except ValidationFailed as error:
+            raise InputInvalid(str(error), errors=error.errors) from error
+        return revealed
+
+    async def _answer(self, unit: Unit, arguments: dict[str, Any]) -> Any:
+        prepared = unit.prepared
+        call = Call(
+            run_id=self.run.run_id,
+            step=unit.step,
+            idempotency_key=f"{self.run.run_id}:{unit.key}",
+            fence=self.run.fence,
+            attempt=unit.tries,
+            timeout=prepared.timeout,
+            resumed=unit.resumed,
+            agent_id=self.run.agent_id,
+            item=unit.item,
+            secrets=self.secrets,
+        )
+        try:
+            async with asyncio.timeout(prepared.timeout.total_seconds()):
+                return await self.ports.call(prepared.entry, arguments, call)
+        except TimeoutError as error:
+            text = f"{prepared.entry.address} did not answer within {prepared.timeout}"
+            raise ToolTimeout(text) from error
+        except ValidationFailed as error:
+            raise InputInvalid(str(error), errors=error.errors) from error
+
+    def _checked(self, unit: Unit, output: Any) -> Any:
+        prepared: Prepared = unit.prepared
+        self._stored += check_storable(output, self.ports.max_output_bytes)
+        if self._stored > TOGETHER * self.ports.max_output_bytes:
+            text = f"the outputs of the run's steps have {self._stored} bytes together; "
+            limit = f"the limit is {TOGETHER} times DUEWORK_MAX_OUTPUT_BYTES"
+            raise OutputInvalid(text + limit)
+        problems = prepared.entry.output.check(output)
+        if problems:
+            text = f"the output of {prepared.entry.address} is not valid: {_first(problems)}"
+            raise OutputInvalid(text, errors=problems)
+        output = self.secrets.conceal(output)
+        if "output" in prepared.policy.on:
+            output = self.judge(unit.verdicts, "output", output, prepared.policy)
+        return output
+
+
+def _first(problems: Sequence[Problem]) -> str:
+    return f"{problems[0].pointer or '/'}: {problems[0].detail}"

@@ -1,0 +1,85 @@
+"""What an attempt has to show: its records, and the outputs and statuses that expressions read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from engine.plan import Prepared, StepRecord
+
+LIST = "running"
+"""The status of a checkpoint that holds a step's list, before its items are done."""
+Key = tuple[str, int | None]
+
+
+class Journal:
+    """Records by step and item. `finished` is what earlier leases have checkpointed."""
+
+    def __init__(self, finished: Iterable[StepRecord]) -> None:
+        self.steps: dict[str, Any] = {}
+        self.status: dict[str, str] = {}
+        self._records: dict[Key, StepRecord] = {}
+        self._known: dict[str, StepRecord] = {}
+        self._lists: dict[str, StepRecord] = {}
+        self._items: dict[str, dict[int, StepRecord]] = {}
+        for one in finished:
+            if one.item is not None:
+                self._items.setdefault(one.step, {})[one.item] = one
+                self._records[one.step, one.item] = one
+            elif one.status == LIST:
+                self._lists[one.step] = one
+            else:
+                self._known[one.step] = one
+                self._records[one.step, None] = one
+
+    @property
+    def records(self) -> tuple[StepRecord, ...]:
+        """All of them: by position, a step before its items."""
+        return tuple(sorted(self._records.values(), key=_place))
+
+    def has(self, step: str, item: int | None) -> bool:
+        """Whether a step or item has its record."""
+        return (step, item) in self._records
+
+    def record(self, step: str) -> StepRecord:
+        """The record of a step that has ended."""
+        return self._records[step, None]
+
+    def known(self, step: str) -> StepRecord | None:
+        """The record of a step that an earlier lease has ended."""
+        return self._known.get(step)
+
+    def fixed(self, step: str) -> StepRecord | None:
+        """The checkpoint of a step's list that an earlier lease has made."""
+        return self._lists.get(step)
+
+    def items(self, step: str) -> dict[int, StepRecord]:
+        """The items of a step that earlier leases have done."""
+        return self._items.get(step, {})
+
+    def write(self, record: StepRecord) -> None:
+        """Keep a record."""
+        self._records[record.step, record.item] = record
+
+    def recall(self, prepared: Prepared) -> bool:
+        """Publish what an earlier lease has kept of a step; whether it has ended there."""
+        step = prepared.step.id
+        known = self._known.get(step)
+        if known is None:
+            return False
+        items = self._items.get(step)
+        output = [items[index].output for index in sorted(items)] if items else known.output
+        self.publish(prepared, known.status, output)
+        return True
+
+    def publish(self, prepared: Prepared, status: str, output: Any) -> None:
+        """Let the expressions of later steps see how a step ended, and what came of it."""
+        step = prepared.step
+        self.status[step.id] = status
+        self.steps[step.id] = output
+        if step.save_as:
+            self.steps[step.save_as] = output
+
+
+def _place(record: StepRecord) -> tuple[int, int]:
+    return record.position, -1 if record.item is None else record.item

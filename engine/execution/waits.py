@@ -1,0 +1,61 @@
+"""The state that a run leaves for its next lease: who waits until when, what is spent, why it failed.
+
+    {"steps": {"<step>" or "<step>:<item>": {"tries", "resumed", "until", "early"}},   a parked run's
+     "later": the same, of a run that failed meanwhile and is tried again,
+     "usage": {"tokens", "cost_usd", "seconds"},                                       what no checkpoint holds
+     "failure": {"status", "error"},                                                   only on_failure is left
+     "attempt": n, "started_at": when that attempt began}
+
+A run that waits at one step was once kept as {"step", "tries", "resumed"}; that is still read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from engine.plan import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Where a step or item goes on: after `tries` calls, at `until` (None: at once), or earlier if it is `early`."""
+
+    tries: int
+    resumed: bool = False
+    until: datetime | None = None
+    early: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        until = self.until and self.until.isoformat()
+        return {"tries": self.tries, "resumed": self.resumed, "until": until, "early": self.early}
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any]) -> Wait:
+        """The inverse of `as_dict`."""
+        until = members.get("until")
+        return cls(
+            int(members.get("tries", 0)),
+            resumed=bool(members.get("resumed")),
+            until=datetime.fromisoformat(until) if until else None,
+            early=bool(members.get("early")),
+        )
+
+
+def read_waits(state: Mapping[str, Any]) -> dict[str, Wait]:
+    """Who waited when the state was written, by the unit's key."""
+    if "step" in state:
+        return {str(state["step"]): Wait.of(state)}
+    found: Mapping[str, Any] = state.get("steps") or state.get("later") or {}
+    return {key: Wait.of(members) for key, members in found.items()}
+
+
+def started_at(run: Run, now: datetime) -> datetime:
+    """When the attempt began: `now`, or what its own earlier lease left in the state."""
+    told = run.state.get("started_at")
+    if told is None or run.state.get("attempt", run.attempt) != run.attempt:
+        return now
+    return datetime.fromisoformat(told)
