@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+TICK = timedelta(microseconds=1)
+"""The finest time that PostgreSQL knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -17,6 +20,20 @@ class Rate:
     per: timedelta
     burst: int
 
+    @property
+    def interval(self) -> timedelta:
+        """Time between two tokens, in whole microseconds and rounded up: never more than the limit."""
+        return timedelta(microseconds=-(-(self.per // TICK) // self.limit))
+
+    @property
+    def tolerance(self) -> timedelta:
+        """How long before its own instant a token may be used."""
+        return self.interval * (self.burst - 1)
+
+    def as_dict(self) -> dict[str, float]:
+        """The public form; `per` in seconds."""
+        return {"limit": self.limit, "per": self.per.total_seconds(), "burst": self.burst}
+
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
@@ -25,3 +42,11 @@ class Breaker:
     failures: int = 5
     open_for: timedelta = timedelta(seconds=60)
     successes: int = 1
+
+    def as_dict(self) -> dict[str, float]:
+        """The public form; `open_for` in seconds."""
+        return {
+            "failures": self.failures,
+            "open_for": self.open_for.total_seconds(),
+            "successes": self.successes,
+        }

@@ -153,6 +153,34 @@ due_work = Table(
     _filled("created_at", INSTANT),
     _filled("linked", Boolean),
 )
+rate_bucket = Table(
+    "rate_bucket",
+    metadata,
+    _key("tool", Text),
+    _filled("next_at", INSTANT),
+    _filled("promised_at", INSTANT),
+)
+tool_slot = Table(
+    "tool_slot",
+    metadata,
+    _key("tool", Text),
+    _key("slot", Integer, autoincrement=False),
+    _may("held_by", Text),
+    _may("taken_at", INSTANT),
+    _may("held_until", INSTANT),
+)
+tool_breaker = Table(
+    "tool_breaker",
+    metadata,
+    _key("tool", Text),
+    _filled("state", Text),
+    _filled("failures", Integer),
+    _filled("successes", Integer),
+    _may("open_until", INSTANT),
+    _may("probe", UUID()),
+    _may("probe_until", INSTANT),
+    _filled("changed_at", INSTANT),
+)
 wait = Table(
     "wait",
     metadata,

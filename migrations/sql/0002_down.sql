@@ -1,4 +1,5 @@
 -- Everything that 0002 made.
+DROP TABLE duework.tool_breaker, duework.tool_slot, duework.rate_bucket;
 DROP VIEW duework.waits;
 DROP TABLE duework.wait;
 ALTER TABLE duework.due_work DROP COLUMN linked;

@@ -57,8 +57,7 @@ CREATE TABLE duework.wait (
   CHECK ((kind = 'approval') = (prompt IS NOT NULL)),
   CHECK ((kind = 'run') = (child_run_id IS NOT NULL)),
   CHECK (kind <> 'sleep' OR (deadline IS NOT NULL AND resolved_at IS NULL)),
-  CHECK ((resolved_at IS NULL) = (resolution IS NULL) AND (resolved_at IS NULL) = (resolved_by IS NULL)),
-  CHECK (taken_at IS NULL OR resolved_at IS NOT NULL)
+  CHECK ((resolved_at IS NULL) = (resolution IS NULL) AND (resolved_at IS NULL) = (resolved_by IS NULL))
 );
 -- Who listens to a topic, and who waits for a run: of those that have no answer yet.
 CREATE INDEX wait_topic ON duework.wait (topic) WHERE kind = 'event' AND resolved_at IS NULL;
@@ -87,3 +86,37 @@ COMMENT ON COLUMN duework.waits.until IS 'When it ends without an answer; null: 
 COMMENT ON COLUMN duework.waits.resolved_at IS 'When the answer came; null while it is waited for';
 COMMENT ON COLUMN duework.waits.resolved_by IS 'Who or what gave it: an agent, event:<id> or run:<id>';
 GRANT SELECT ON duework.waits TO duework_reader;
+
+-- Limits of tools that all hosts share (engine/store/limits.py): when the next call may be, who calls now, and which
+-- tools are left alone. Few rows, updated in place: without an index on what changes, an update is a new version in
+-- the same page.
+-- Promises: a number is held once; an open breaker says until when. Locks: none. Fence: held_by with taken_at, probe.
+CREATE TABLE duework.rate_bucket (
+  tool        text PRIMARY KEY,
+  next_at     timestamptz NOT NULL DEFAULT '-infinity',
+  promised_at timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 50);
+
+CREATE TABLE duework.tool_slot (
+  tool       text NOT NULL,
+  slot       integer NOT NULL CHECK (slot >= 0),
+  held_by    text,
+  taken_at   timestamptz,
+  held_until timestamptz,
+  PRIMARY KEY (tool, slot),
+  CHECK ((held_by IS NULL) = (taken_at IS NULL) AND (held_by IS NULL) = (held_until IS NULL))
+) WITH (fillfactor = 50);
+
+CREATE TABLE duework.tool_breaker (
+  tool        text PRIMARY KEY,
+  state       text NOT NULL DEFAULT 'closed' CHECK (state IN ('closed', 'open', 'half_open')),
+  failures    integer NOT NULL DEFAULT 0 CHECK (failures >= 0),
+  successes   integer NOT NULL DEFAULT 0 CHECK (successes >= 0),
+  open_until  timestamptz,
+  probe       uuid,
+  probe_until timestamptz,
+  changed_at  timestamptz NOT NULL DEFAULT now(),
+  CHECK ((state = 'open') = (open_until IS NOT NULL)),
+  CHECK (probe IS NULL OR state = 'half_open'),
+  CHECK ((probe IS NULL) = (probe_until IS NULL))
+) WITH (fillfactor = 50);
