@@ -181,7 +181,8 @@ def _secrets(definition: Definition, orders: Sequence[Order]) -> frozenset[str]:
     ]
     templates += [definition.output] if definition.output is not None else []
     paths = {path for template in templates for path in template.paths}
-    return frozenset(path[1] for path in paths if path[0] == "secrets" and len(path) > 1)
+    named = {path[1] for path in paths if path[0] == "secrets" and len(path) > 1}
+    return frozenset(named.union(*(one.entry.secrets for order in orders for one in order.steps)))
 
 
 def _order(steps: Sequence[Step], first: int, bind: Callable[[int, Step], Prepared]) -> Order:

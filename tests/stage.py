@@ -25,6 +25,7 @@ ENTRIES: list[dict[str, Any]] = [
     {"address": "t.once", "idempotent": False},
     {"address": "t.again", "idempotent": True},
     {"address": "t.strict", "input_schema": {"type": "object", "required": ["n"]}},
+    {"address": "t.own", "secrets": ["OTHER"]},
     {"address": "t.typed", "output_schema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
 ]
 

@@ -114,7 +114,7 @@ class Calling:
                 "name it as ${secrets.NAME} in the pipeline that needs it"
             )
         try:
-            revealed: dict[str, Any] = self.secrets.reveal(arguments)
+            revealed: dict[str, Any] = self.secrets.reveal(arguments, entry.secrets or None)
         except ValidationFailed as error:
             raise InputInvalid(str(error), errors=error.errors) from error
         return revealed

@@ -20,7 +20,7 @@ class ToolEntry:
     `endpoint` is of whatever JSON shape its transport takes, and `options` the entry's member of the transport's
     name ({} without one): `http:` of an http tool, `mcp:` of an mcp tool. `reflex` is a policy layer as
     `parse_policy` returns it. `retry` None leaves retries to the step; `rate`, `concurrency` and `breaker` None set
-    no limit. `secrets` are the names that the transport may ask for.
+    no limit. `secrets` are the only ones that it is given, where there are any: by its transport, or by a step.
     """
 
     address: str

@@ -258,9 +258,8 @@ def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
         "rate",
         "concurrency",
         "breaker",
-        "secrets",
     ):
-        if name in members and not (name == "secrets" and members.get("transport") in ("python", "command")):
+        if name in members:
             yield Problem("not_available", f"{name} is not available yet; take it out", f"/{name}")
 
 
