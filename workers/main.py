@@ -14,12 +14,13 @@ from datetime import timedelta
 
 from engine import db, reflex, telemetry
 from engine import settings as settings_
+from engine.errors import ValidationFailed
 from engine.metrics import Metrics
 from engine.service import Service, stop_signals
 from engine.settings import Settings
 from engine.store import leases, notifier
-from engine.tools.registry import load_catalog
-from engine.tools.toolbox import open_toolbox
+from engine.tools.registry import Catalog, load_catalog
+from engine.tools.toolbox import Toolbox, open_toolbox
 from workers.config import WorkerConfig
 from workers.coordinator import Coordinator
 from workers.failures import FailureWatch
@@ -41,6 +42,7 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
         toolbox = await stack.enter_async_context(open_toolbox(settings, pool))
+        await require_callable(toolbox, catalog)
         watch = FailureWatch(pool, config.process.id)
         settler = Settler(pool, watch.note)
         runner = Runner(settings, pool, toolbox, catalog, metrics)
@@ -59,6 +61,16 @@ async def serve(settings: Settings) -> None:
         await watch.finish()
         await heartbeat.forget()
         log.info("worker.stopped", worker=config.process.id)
+
+
+async def require_callable(toolbox: Toolbox, catalog: Catalog) -> None:
+    """Raises ValidationFailed for tools that this host cannot call: a worker starts whole or not at all."""
+    problems = await toolbox.faults(catalog.listed())
+    if problems:
+        details = "; ".join(problem.detail for problem in problems)
+        raise ValidationFailed(
+            f"the catalog has tools that cannot be called here: {details}", errors=problems
+        )
 
 
 class Ending:

@@ -114,7 +114,7 @@ def _exactly(messages: socket.socket, size: int) -> bytes | None:
 
 
 def _answer(request: Mapping[str, Any], runner: asyncio.Runner) -> bytes:
-    """{value} or {error}, with the most memory that this process has ever used, in bytes."""
+    """{value} or {error}; the most memory that this process has ever used, in bytes; whether it can still print."""
     try:
         answer = {"value": _work(request, runner)}
         text = _text(answer, request["limit"])
@@ -125,7 +125,16 @@ def _answer(request: Mapping[str, Any], runner: asyncio.Runner) -> bytes:
         told = {"kind": "ToolRejected", "message": f"{type(error).__name__}: {error}"}
         text = json.dumps({"error": {**told, "details": {"type": type(error).__name__}}})
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return f'{{"memory":{memory},{text[1:]}'.encode()
+    whole = json.dumps(_is_open(1) and _is_open(2))
+    return f'{{"memory":{memory},"whole":{whole},{text[1:]}'.encode()
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _theirs(trace: TracebackType | None) -> TracebackType | None:

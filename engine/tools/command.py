@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from engine.settings import CALL_VARIABLES, PREFIX, Settings, command_environmen
 from engine.tools.calls import Answer, Arguments, Call
 from engine.tools.entry import ToolEntry
 from engine.tools.pipes import Feeding, Reading, shown
-from engine.tools.processes import Ending, Processes
+from engine.tools.processes import Ending, Processes, no_room
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -76,19 +77,19 @@ class CommandTools:
         environment = _environment(entry, call)
         program = _program(entry, environment)
         argv = [program, *_arguments(entry.endpoint[1:], arguments)]
-        output = Reading(self.settings.max_output_bytes, tail=False)
-        errors = Reading(_PRINTED, tail=True)
-        feeding = Feeding(json.dumps(arguments).encode())
-        try:
-            ending = await self._run(entry, argv, environment, (feeding, output, errors))
+        with ExitStack() as pipes:
+            try:
+                feeding = pipes.enter_context(closing(Feeding(json.dumps(arguments).encode())))
+                output = pipes.enter_context(closing(Reading(self.settings.max_output_bytes, tail=False)))
+                errors = pipes.enter_context(closing(Reading(_PRINTED, tail=True)))
+                ending = await self._run(entry, argv, environment, (feeding, output, errors))
+            except OSError as error:
+                raise no_room(error) from error
             printed = shown(errors.take(), call.conceal)
             self._log_printed(entry, call, printed)
             data = output.take()
             _check(entry, ending, printed, output)
             return _answer(entry, data)
-        finally:
-            for pipe in (feeding, output, errors):
-                pipe.close()
 
     async def faults(self, entries: Sequence[ToolEntry]) -> list[Problem]:
         """Which programs and folders of these entries are not here; nothing where commands are not allowed."""

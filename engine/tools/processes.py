@@ -49,6 +49,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def no_room(error: OSError) -> ToolUnavailable:
+    """No descriptor or no process is to be had; later there may be."""
+    return ToolUnavailable(f"no process can be started now: {error.strerror or error}")
+
+
 class Process:
     """One process as the worker sees it: its guard's news, and the word that ends it."""
 

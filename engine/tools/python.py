@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from engine.tools.callee import KINDS
 from engine.tools.calls import Answer, Arguments, Call
 from engine.tools.entry import ToolEntry
 from engine.tools.pipes import Reading, as_it_is, shown
-from engine.tools.processes import Ending, Process, Processes
+from engine.tools.processes import Ending, Process, Processes, no_room
 
 _ROOT = str(Path(str(engine.__file__)).parents[1])
 # -P: where the worker happens to stand is no place to import from.
@@ -56,6 +56,7 @@ class _Child:
         self.printed = printed
         self.calls = 0
         self.memory = 0
+        self.whole = True
         self.idle: asyncio.TimerHandle | None = None
         process.on_end = self._hang_up
         if process.ended.done():
@@ -76,7 +77,7 @@ class _Child:
                 if len(data) > limit:
                     raise OutputInvalid(f"the function's result has more than {limit} bytes")
             answer: dict[str, Any] = json.loads(data[4:])
-            self.memory = int(answer["memory"])
+            self.memory, self.whole = int(answer["memory"]), bool(answer["whole"])
         except (
             OSError,
             ValueError,
@@ -218,33 +219,35 @@ class PythonTools:
                 child._wake()
                 return child
             child.close()
-        return await self._start()
+        try:
+            return await self._start()
+        except OSError as error:
+            raise no_room(error) from error
 
     async def _start(self) -> _Child:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        printed = Reading(_PRINTED, tail=True)
         folders = [_ROOT, *filter(None, self.settings.python_path.split(os.pathsep))]
-        streams = (theirs.fileno(), printed.writer, printed.writer)
-        started = False
-        try:
-            process = await self._processes.start(
-                [*_PROGRAM, *folders], tool_environment(), streams, cwd=str(Path.cwd())
-            )
-            started = True
-        finally:
-            theirs.close()
-            os.close(printed.writer)
-            if not started:
-                ours.close()
-                printed.close()
+        with ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            with theirs:
+                ours.setblocking(False)
+                printed = Reading(_PRINTED, tail=True)
+                undo.callback(printed.close)
+                streams = (theirs.fileno(), printed.writer, printed.writer)
+                try:
+                    process = await self._processes.start(
+                        [*_PROGRAM, *folders], tool_environment(), streams, cwd=os.getcwd()
+                    )
+                finally:
+                    os.close(printed.writer)
+            undo.pop_all()
         return _Child(process, ours, printed)
 
     def _give_back(self, child: _Child) -> None:
         """Keep it for the next call, unless it is worn out."""
         settings = self.settings
         worn = child.calls >= settings.python_calls or child.memory > settings.python_memory_bytes
-        if worn or child.printed.ended or child.process.ended.done():
+        if worn or not child.whole or child.process.ended.done():
             child.close()
             return
         self._idle.append(child)
