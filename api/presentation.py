@@ -28,6 +28,7 @@ def task(row: Row) -> dict[str, Any]:
         "schedule_expr": row["schedule_expr"],
         "timezone": row["timezone"],
         "next_run": row["next_run"],
+        "schedule_error": row["schedule_error"],
         "condition_met": row["condition_met"],
         "condition_at": row["condition_at"],
         "payload": row["payload"],
@@ -70,10 +71,17 @@ def run(row: Row) -> dict[str, Any]:
 
 
 def run_in_full(row: Row) -> dict[str, Any]:
-    """A run with its attempts and steps."""
+    """A run with its attempts and steps, and what it waits for."""
     attempts = [{k: v for k, v in each.items() if k not in _OF_THE_RUN} for each in row["attempts"]]
     steps = [{k: v for k, v in each.items() if k != "run_id"} for each in row["steps"]]
-    return run(row) | {"attempts": attempts, "steps": steps}
+    return run(row) | {"attempts": attempts, "steps": steps, "waits": [wait(each) for each in row["waits"]]}
+
+
+def wait(row: Row) -> dict[str, Any]:
+    """What a step of a run waits for, in the words of `duework.waits`."""
+    names = ("step", "kind", "topic", "filter", "prompt", "approvers", "child_run_id")
+    times = {"since": row["created_at"], "until": row["deadline"]}
+    return {"item": None if row["item"] < 0 else row["item"]} | {name: row[name] for name in names} | times
 
 
 _OF_THE_RUN = frozenset({"run_id", "task_id", "params", "event", "parent_run_id", "trigger", "scheduled_for"})
@@ -129,5 +137,6 @@ def triggered(answer: Row) -> dict[str, Any]:
     return {
         "event_id": answer["event_id"],
         "triggered_tasks": answer["triggered"],
+        "resumed_runs": answer["resumed"],
         "duplicate": answer["duplicate"],
     }

@@ -151,6 +151,16 @@ _BODIES: dict[str, Schema] = {
     )
     | {"examples": [{"params": {"city": "Chisinau"}}]},
     "Reason": _object(closed=True, reason=_REASON),
+    "Decision": _object(
+        "decision",
+        "reason",
+        closed=True,
+        decision={"enum": ["approve", "refuse"]},
+        reason={"type": "string", "minLength": 1, "maxLength": 1000, "description": "Why; it passes the gate."},
+        step={"type": "string", "minLength": 1, "description": "Needed where more than one waits."},
+        item={"type": "integer", "minimum": 0, "description": "Which item of that step's foreach."},
+    )
+    | {"examples": [{"decision": "approve", "reason": "checked with the customer"}]},
     "Snooze": _object(
         closed=True,
         delay_seconds={"type": "integer", "minimum": 1, "maximum": 315_360_000},
@@ -226,6 +236,7 @@ _TASK: Schema = {
     "pause_after_failures": _may("integer"),
     "concurrency_key": _may("string"), "version": {"type": "integer"}, "set": _may("string"),
     "created_by": _MAY_ID, "created_at": _TIME, "updated_at": _TIME,
+    "schedule_error": _may("string") | {"description": "Why no tick could plan it; it is set aside until it is changed."},
 }  # fmt: skip
 _RUN: Schema = {
     "id": _ID, "run_id": _ID, "task_id": _ID, "task": _may("string"), "task_version": _may("integer"),
@@ -244,6 +255,12 @@ _STEP: Schema = {
     "status": _TEXT, "tries": _COUNT, "started_at": _MAY_TIME, "finished_at": _TIME,
     "duration_ms": _may("number"), "input": _ANY, "output": _ANY, "error": _may("object"),
     "verdict": _may("object"),
+}  # fmt: skip
+_WAIT: Schema = {
+    "step": _TEXT, "item": _may("integer"), "kind": {"enum": ["sleep", "event", "approval", "run"]},
+    "topic": _may("string"), "filter": _may("string"), "prompt": _may("string"),
+    "approvers": {"type": ["array", "null"], "items": _TEXT}, "child_run_id": _MAY_ID, "since": _TIME,
+    "until": _MAY_TIME | {"description": "When it ends without an answer; null: never."},
 }  # fmt: skip
 _TRIGGERED: Schema = {
     "task_id": _ID, "task": _TEXT, "run_id": _ID,
@@ -271,6 +288,7 @@ _ANSWERS: dict[str, Schema] = {
         result={"description": "The output of the latest run."},
         error=_may("string", description="Why the latest run failed."),
         processing_time_ms=_may("integer"),
+        warnings={"type": "array", "items": ref("ProblemPart"), "description": "Of the definition, as it was stored."},
     ),
     "TaskItem": _all(_TASK),
     "TaskPage": _page("TaskItem"),
@@ -297,6 +315,7 @@ _ANSWERS: dict[str, Schema] = {
         _RUN,
         attempts={"type": "array", "items": _all(_ATTEMPT)},
         steps={"type": "array", "items": _all(_STEP)},
+        waits={"type": "array", "items": _all(_WAIT), "description": "What it waits for at this moment."},
     ),
     "Accepted": _object(
         *_RUN, "message", "details",
@@ -318,6 +337,7 @@ _ANSWERS: dict[str, Schema] = {
     "EventAccepted": _all(
         {"event_id": _ID, "duplicate": _FLAG},
         triggered_tasks={"type": "array", "items": _all(_TRIGGERED)},
+        resumed_runs={"type": "array", "items": _ID, "description": "The runs of which a step waited for it."},
     ),
     "Topic": _all({"topic": _TEXT, "count": _COUNT, "last_at": _TIME}),
     "Topics": _list("Topic"),

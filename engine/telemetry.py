@@ -19,10 +19,16 @@ EVENTS: tuple[str, ...] = (
     "api.failed",
     "api.request",
     "api.started",
+    "breaker.closed",
+    "breaker.opened",
+    "catalog.refused",
+    "catalog.reloaded",
     "condition.decided",
+    "filter.unanswered",
     "history.dropped",
     "lease.lost",
     "leases.reaped",
+    "mcp.opening",
     "occurrences.missed",
     "process.exited",
     "process.started",
@@ -44,6 +50,7 @@ EVENTS: tuple[str, ...] = (
     "tick.done",
     "tool.printed",
     "waiting.woken",
+    "waits.resolved",
     "worker.draining",
     "worker.started",
     "worker.stopped",
@@ -55,7 +62,9 @@ def configure(settings: Settings, mask: Callable[[str], str], *, stream: Any = N
     """Set structlog up for this process; called once by the command that starts it. `mask` is the gate's."""
     stream = stream or sys.stderr
     # The pool reports each failed connection by itself; what matters of it reaches our own events.
-    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+    # The MCP SDK quotes what servers send, which no gate has looked at.
+    for name in ("psycopg.pool", "mcp", "client"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     text = settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty())
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty()) if text else structlog.processors.JSONRenderer()

@@ -10,7 +10,7 @@ from engine.db import Pool
 
 async def maintain(pool: Pool, keep: timedelta) -> None:
     """One round: next months' partitions, months older than `keep`, idempotency keys older than a day,
-    dedupe keys that hold nothing any more, checkpoints that a crash left."""
+    dedupe keys that hold nothing any more, checkpoints and waits that a crash left."""
     async with db.transaction(pool) as conn:
         await db.fetch(conn, "ensure_partitions")
     async with db.transaction(pool) as conn:
@@ -22,3 +22,4 @@ async def maintain(pool: Pool, keep: timedelta) -> None:
         await db.execute(conn, "forget_keys")
         await db.execute(conn, "forget_dedupe_keys")
         await db.execute(conn, "sweep_checkpoints")
+        await db.execute(conn, "sweep_waits")

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from api import cursors, presentation
+from api import cursors, gate, presentation
 from api.operations import CURSOR, INSTANT, LIMIT, OFFSET, Answer, Call, Operation, Parameter
 from engine import db, reflex
 from engine.db import Row
 from engine.errors import Conflict, NotFound
-from engine.store import leases, runs, tasks
+from engine.store import approvals, leases, runs, tasks
+from engine.store.approvals import Decision
 
 
 async def listing(call: Call) -> Answer:
@@ -34,7 +35,7 @@ async def listing(call: Call) -> Answer:
 
 
 async def show(call: Call) -> Answer:
-    """One run with its attempts and steps."""
+    """One run with its attempts and steps, and what it waits for."""
     return Answer(presentation.run_in_full(await runs.get(call.conn, _run_id(call))))
 
 
@@ -49,6 +50,25 @@ async def cancel(call: Call) -> Answer:
     await call.audit("run.canceled", f"run:{run_id}", reason=reason)
     message = "the run is canceled" if outcome == "canceled" else "its worker was told to end the run"
     return _accepted(call, presentation.run(run), message)
+
+
+async def approve(call: Call) -> Answer:
+    """Decide for a step that waits for a person; the run goes on with the decision."""
+    run_id, body = _run_id(call), call.body
+    run = await runs.find(call.conn, run_id)
+    floor = gate.floor(call.resources.settings)
+    reason = gate.admit(call.resources, body["reason"], floor, "the reason", task_id=run["task_id"])
+    given = Decision(body["decision"], call.agent.name, reason, call.agent.allows("admin"))
+    found, changed = await approvals.decide(
+        call.conn, run_id, given, step=body.get("step"), item=body.get("item")
+    )
+    if changed:
+        place = {name: value for name, value in presentation.wait(found).items() if name in ("step", "item")}
+        after = {"decision": given.decision, "reason": reason}
+        action = "run.approved" if given.decision == "approve" else "run.refused"
+        await call.audit(action, f"run:{run_id}", **place, before={"decision": None}, after=after)
+    message = "the run goes on with this decision" if changed else "this decision was made before"
+    return _accepted(call, presentation.run(await runs.find(call.conn, run_id)), message)
 
 
 async def retry(call: Call) -> Answer:
@@ -179,6 +199,10 @@ OPERATIONS = (
     Operation(
         "POST", "/runs/{id}/cancel", cancel, "runs", "Cancel a run", {202: "Accepted"},
         scope="run:write", body="Reason", body_required=False, errors=(404, 409, 422),
+    ),
+    Operation(
+        "POST", "/runs/{id}/approve", approve, "runs", "Approve or refuse what a run waits for", {202: "Accepted"},
+        scope="run:write", body="Decision", keyed=True, errors=(400, 404, 409, 422),
     ),
     Operation(
         "POST", "/runs/{id}/retry", retry, "runs", "Run again what has ended", {202: "Accepted"},

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from engine import db
 from engine.db import Connection, Row
+from engine.store import waits
 from engine.store.moves import moving
 
 AT_ONCE = 1000
@@ -109,7 +110,7 @@ async def skip(conn: Connection, reasons: Mapping[UUID, str], *, now: datetime |
     """End rows that nobody has begun, with the reason in the ledger or in history."""
     if reasons:
         values = {"run_ids": list(reasons), "reasons": list(reasons.values()), "now": now}
-        await moving(conn, "skip_due_work", values)
+        await waits.ended(conn, await moving(conn, "skip_due_work", values), now=now)
 
 
 async def sweep(conn: Connection, *, now: datetime | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Events: accepted once, matched against the topics that tasks wait for, in the caller's transaction."""
+"""Events: accepted once, and told to the tasks and the parked steps that wait for their topic, in one transaction."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from engine import db, telemetry
 from engine.db import Connection, Row
 from engine.errors import ValidationFailed
 from engine.expressions import compile_expression
-from engine.store import runs
+from engine.store import runs, waits
 from engine.store.tables import event
+from engine.store.waits import Place
+
+LOOKED_AT = 500
+"""Earlier events that are read at once while one that a step has missed is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,10 @@ class Event:
 
 
 async def publish(conn: Connection, given: Event, *, now: datetime | None = None) -> Row:
-    """Accept an event and queue a run of every task that waits for it.
+    """Accept an event, queue a run of every task that waits for it, and wake every run of which a step does.
 
-    Answers {event_id, triggered: [{task_id, task, run_id, deduplicated}], duplicate}; a repeat triggers nothing.
+    Answers {event_id, triggered: [{task_id, task, run_id, deduplicated}], resumed: [run_id], duplicate}; a repeat
+    does nothing.
     """
     values = {
         "source": given.source,
@@ -45,23 +50,60 @@ async def publish(conn: Connection, given: Event, *, now: datetime | None = None
     }
     row = await db.fetch_one(conn, "insert_event", values)
     if row is None:
-        return {"event_id": await _known(conn, given), "triggered": [], "duplicate": True}
-    context = {
+        return {"event_id": await _known(conn, given), "triggered": [], "resumed": [], "duplicate": True}
+    context = _context(row)
+    # First: an answer holds rows of runs that are there, and what is queued below is locked by nobody.
+    resumed = await _resume(conn, context, now)
+    triggered = []
+    for task in await db.fetch(conn, "list_event_tasks", {"topic": given.topic}):
+        if not matches(task["topic"], task["options"].get("filter"), context):
+            continue
+        request = runs.Request(task["id"], "event", event=context, created_by=given.agent_id)
+        run = await _enqueue(conn, request, task["name"], now)
+        found = {name: run[name] for name in ("run_id", "deduplicated")}
+        triggered.append({"task_id": task["id"], "task": task["name"]} | found)
+    return {"event_id": row["id"], "triggered": triggered, "resumed": resumed, "duplicate": False}
+
+
+def _context(row: Row) -> dict[str, Any]:
+    """An event as filters and pipelines see it."""
+    return {
         "id": str(row["id"]),
         "topic": row["topic"],
         "source": row["source"],
         "payload": row["payload"],
         "at": row["accepted_at"].isoformat(),
     }
-    triggered = []
-    for task in await db.fetch(conn, "list_event_tasks", {"topic": given.topic}):
-        if not matches(task["topic"], task["options"], context):
-            continue
-        request = runs.Request(task["id"], "event", event=context, created_by=given.agent_id)
-        run = await _enqueue(conn, request, task["name"], now)
-        found = {name: run[name] for name in ("run_id", "deduplicated")}
-        triggered.append({"task_id": task["id"], "task": task["name"]} | found)
-    return {"event_id": row["id"], "triggered": triggered, "duplicate": False}
+
+
+async def _resume(conn: Connection, context: Mapping[str, Any], now: datetime | None) -> list[UUID]:
+    """Give the event to every parked step that it fits; their runs."""
+    listening = await waits.listening(conn, context["topic"], now=now)
+    fitting = [
+        Place(row["run_id"], row["step"], row["item"])
+        for row in listening
+        if matches(row["topic"], row["filter"], context, row["given"])
+    ]
+    answered = await waits.resolve(conn, fitting, context, f"event:{context['id']}", now=now)
+    return sorted({place.run_id for place in answered})
+
+
+async def first_since(
+    conn: Connection, topic: str, text: str | None, given: Mapping[str, Any] | None, since: datetime
+) -> dict[str, Any] | None:
+    """The oldest event from `since` on that fits, as `matches` says; None when there is none."""
+    columns = event.c
+    like = topic.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%").replace("*", "%")
+    statement = select(event).where(columns.topic.like(like), columns.accepted_at >= since)
+    statement = statement.order_by(columns.accepted_at, columns.id).limit(LOOKED_AT)
+    place: tuple[datetime, UUID] | None = None
+    while True:
+        after = () if place is None else (tuple_(columns.accepted_at, columns.id) > tuple_(*place),)
+        rows = await db.select(conn, statement.where(*after))
+        found = (one for one in map(_context, rows) if matches(topic, text, one, given))
+        if (first := next(found, None)) is not None or len(rows) < LOOKED_AT:
+            return first
+        place = rows[-1]["accepted_at"], rows[-1]["id"]
 
 
 async def _enqueue(conn: Connection, request: runs.Request, task: str, now: datetime | None) -> Row:
@@ -74,17 +116,24 @@ async def _enqueue(conn: Connection, request: runs.Request, task: str, now: date
         return await runs.enqueue(conn, request, keyed=False, now=now)
 
 
-def matches(pattern: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> bool:
-    """Whether an event's topic fits `email.*` and its content the task's `filter` expression."""
+def matches(
+    pattern: str, text: str | None, context: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether an event's topic fits `email.*` and its content the filter expression `text`.
+
+    The filter sees the event itself and, as in a pipeline, the root `event`; that of a step also `given`.
+    """
     if not fnmatchcase(context["topic"], pattern.replace("[", "[[]")):
         return False
-    text = options.get("filter")
     if not text:
         return True
-    try:  # the filter sees the event itself and, as in a pipeline, the root `event`
-        return compile_expression(text).holds({**context, "event": context})
-    except ValidationFailed:
-        return False  # a filter with no answer for this event must not keep other tasks from it
+    try:
+        return compile_expression(text).holds({**context, "event": context, "given": given})
+    except ValidationFailed as error:
+        # A filter with no answer for this event must not keep others from it.
+        log = telemetry.logger("store.events")
+        log.warning("filter.unanswered", topic=context["topic"], event_id=context["id"], error=str(error))
+        return False
 
 
 async def page(

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from engine import db
 from engine.db import Connection, Row
-from engine.store import concurrency
+from engine.store import concurrency, waits
 from engine.store.concurrency import Refused
 from engine.store.moves import moving
 
@@ -135,7 +135,7 @@ async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) ->
     Rows are JSON objects with the members that the query names; times in ISO 8601. A transaction is needed only
     if one of them has a concurrency key.
     """
-    rows = await moving(conn, "settle_runs", {"runs": _json(runs), "steps": json.dumps(steps)})
+    rows = await _written(conn, "settle_runs", runs, {"steps": json.dumps(steps), "now": None})
     await concurrency.free(conn, rows)
     return {row["run_id"] for row in rows}
 
@@ -144,24 +144,40 @@ async def retry(
     conn: Connection, runs: Sequence[Row], steps: Sequence[Row], *, now: datetime | None = None
 ) -> set[UUID]:
     """Put failed runs back after their `delay` (seconds), with the failed attempt in history."""
-    values = {"runs": _json(runs), "steps": json.dumps(steps), "now": now}
-    return await _put_back(conn, "retry_runs", values)
+    return await _put_back(conn, "retry_runs", runs, {"steps": json.dumps(steps), "now": now})
 
 
 async def release(conn: Connection, runs: Sequence[Row], *, now: datetime | None = None) -> set[UUID]:
     """Give leases back without using the attempt up: {id, fence, delay (seconds), state}."""
-    values = {"runs": _json(runs), "now": now}
-    return await _put_back(conn, "release_runs", values)
+    return await _put_back(conn, "release_runs", runs, {"now": now})
 
 
-async def _put_back(conn: Connection, name: str, values: Row) -> set[UUID]:
+async def _put_back(conn: Connection, name: str, runs: Sequence[Row], values: Row) -> set[UUID]:
     """Run a statement that ends a run instead where its cancellation was promised; those whose fence was good."""
-    rows = await moving(conn, name, values)
+    rows = await _written(conn, name, runs, values)
     canceled = [row for row in rows if row["canceled"]]
     if canceled:
         await archive_checkpoints(conn, [row["run_id"] for row in canceled])
         await concurrency.free(conn, canceled, now=values["now"])
     return {row["run_id"] for row in rows}
+
+
+async def _written(conn: Connection, name: str, runs: Sequence[Row], values: Row) -> list[Row]:
+    """Run a fenced statement over a batch: at once for what no wait is about, then, if any are left, for the others.
+
+    Only those need a transaction: it tells who waits for a run that has ended, and wakes the parked whose answer
+    came before they had parked.
+    """
+    rows = await moving(conn, name, values | {"runs": _json(runs), "linked": False})
+    known = {str(row["run_id"]) for row in rows}
+    left = [run for run in runs if str(run["id"]) not in known]
+    if not left:
+        return rows
+    async with conn.transaction():
+        others = await moving(conn, name, values | {"runs": _json(left), "linked": True})
+        await waits.ended(conn, [row for row in others if row.get("canceled", True)], now=values["now"])
+        await waits.wake(conn, [row["run_id"] for row in others if row["linked"]], now=values["now"])
+    return rows + others
 
 
 async def checkpoint(conn: Connection, run_id: UUID, fence: int, step: str, item: int, record: Row) -> bool:
@@ -181,6 +197,7 @@ async def decide(
     values = {"run_id": run_id, "fence": fence, "step": step, "record": Jsonb(record), "met": met}
     rows = await moving(conn, "decide_condition", values)
     await concurrency.free(conn, rows)
+    await waits.ended(conn, rows)
     return rows[0]["decision"] if rows else None
 
 
@@ -206,6 +223,7 @@ async def reap(conn: Connection, *, limit: int = 500, now: datetime | None = Non
     """Take expired leases back; rows: run_id, final, worker, attempt, task_id, trigger."""
     rows = await moving(conn, "reap_leases", {"limit": limit, "grace": CRASHES_FORGIVEN, "now": now})
     await concurrency.free(conn, (row for row in rows if row["final"]), now=now)
+    await waits.ended(conn, (row for row in rows if row["final"]), now=now)
     return rows
 
 
@@ -213,6 +231,7 @@ async def expire(conn: Connection, *, limit: int = EXPIRED_AT_ONCE, now: datetim
     """Turn rows that nobody started in time into missed occurrences."""
     rows = await moving(conn, "expire_due_work", {"limit": limit, "now": now})
     await concurrency.free(conn, rows, now=now)
+    await waits.ended(conn, rows, now=now)
     return rows
 
 
@@ -220,6 +239,7 @@ async def withdraw(conn: Connection, task_id: UUID, *, now: datetime | None = No
     """Take back a task's unstarted future rows and their occurrences; how many there were."""
     rows = await moving(conn, "withdraw_due_work", {"task_id": task_id, "now": now})
     await concurrency.free(conn, rows, now=now)
+    await waits.ended(conn, rows, now=now)
     return len(rows)
 
 
@@ -233,6 +253,7 @@ async def cancel(conn: Connection, run_id: UUID, reason: str, *, now: datetime |
         return "canceling"
     await archive_checkpoints(conn, [run_id])
     await concurrency.free(conn, found, now=now)
+    await waits.ended(conn, found, now=now)
     return "canceled"
 
 
@@ -242,6 +263,7 @@ async def cancel_unstarted(
     """End those of the runs that nobody has begun; how many there were. A run that was ever leased is left alone."""
     rows = await moving(conn, "cancel_unstarted", {"run_ids": list(run_ids), "reason": reason, "now": now})
     await concurrency.free(conn, rows, now=now)
+    await waits.ended(conn, rows, now=now)
     return len(rows)
 
 

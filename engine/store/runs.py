@@ -15,7 +15,7 @@ from engine import db, telemetry
 from engine.db import Connection, Row
 from engine.errors import Conflict, NotFound, ValidationFailed
 from engine.pipeline.keys import concurrency_key, dedupe_key, own_key
-from engine.store import dedupe, tasks
+from engine.store import dedupe, tasks, waits
 from engine.store.dedupe import Claim
 from engine.store.tables import runs_parts, runs_view, step_run, task_run
 
@@ -161,7 +161,7 @@ async def enqueue_once(conn: Connection, request: Request, key: str) -> Row:
 
 
 async def get(conn: Connection, run_id: UUID) -> Row:
-    """One run as `duework.runs` has it, with `attempts` and `steps`. Raises NotFound."""
+    """One run as `duework.runs` has it, with `attempts`, `steps` and `waits`. Raises NotFound."""
     rows = await db.select(conn, select(runs_view).where(runs_view.c.run_id == run_id))
     if not rows:
         raise NotFound(f"there is no run {run_id}; its history may have been dropped by retention")
@@ -169,7 +169,8 @@ async def get(conn: Connection, run_id: UUID) -> Row:
     columns = steps_view.c
     steps = select(steps_view).where(columns.run_id == run_id)
     steps = steps.order_by(columns.attempt, columns.position, columns.item)
-    return rows[0] | {"attempts": await db.select(conn, attempts), "steps": await db.select(conn, steps)}
+    parts = {"attempts": await db.select(conn, attempts), "steps": await db.select(conn, steps)}
+    return rows[0] | parts | {"waits": await waits.pending(conn, run_id)}
 
 
 async def find(conn: Connection, run_id: UUID) -> Row:

@@ -16,10 +16,13 @@ from engine.tools.builtin.email import EmailTools
 from engine.tools.builtin.files import FileTools
 from engine.tools.builtin.llm import LlmTools
 from engine.tools.builtin.sql import SqlTools
+from engine.tools.builtin.waiting import WaitingTools
 from engine.tools.calls import Answer, Arguments, Call, Tool
 from engine.tools.command import CommandTools
 from engine.tools.entry import ToolEntry
 from engine.tools.http import HttpTools
+from engine.tools.limiter import Limiter, open_limiter
+from engine.tools.mcp_client import McpTools
 from engine.tools.processes import Processes
 from engine.tools.python import PythonTools
 from engine.tools.transports import Transport
@@ -28,7 +31,6 @@ CORE: Mapping[str, Tool] = {
     "core.echo": core.echo,
     "core.transform": core.transform,
     "core.fail": core.fail,
-    "core.sleep": core.sleep,
 }
 """Builtins that need no database: what the executor can run by itself."""
 
@@ -53,12 +55,16 @@ class Builtins:
 class Toolbox:
     """Calls tools by their catalog entry."""
 
-    def __init__(self, transports: Mapping[str, Transport]) -> None:
+    def __init__(self, transports: Mapping[str, Transport], limiter: Limiter | None = None) -> None:
         self.transports = transports
+        self.limiter = limiter
 
     async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Answer:
         """The tool's answer, unchecked. Raises ToolError classes, Parked, or TimeoutError."""
-        return await self.transports[entry.transport].call(entry, arguments, call)
+        transport = self.transports[entry.transport]
+        if entry.limited and self.limiter is not None:
+            return await self.limiter.call(entry, arguments, call, transport.call)
+        return await transport.call(entry, arguments, call)
 
     async def faults(self, entries: Iterable[ToolEntry]) -> list[Problem]:
         """What keeps tools from being called on this host: functions that cannot be imported, programs not there."""
@@ -69,6 +75,12 @@ class Toolbox:
                 found += await live.faults(list(given))
         return found
 
+    async def drift(self, entries: Iterable[ToolEntry]) -> list[Problem]:
+        """What servers say of their tools now, where that is not what the catalog says. Asks them over the network."""
+        live = self.transports["mcp"]
+        assert isinstance(live, McpTools)
+        return await live.drift([entry for entry in entries if entry.transport == "mcp"])
+
 
 def _transport(entry: ToolEntry) -> str:
     return entry.transport
@@ -76,11 +88,11 @@ def _transport(entry: ToolEntry) -> str:
 
 @asynccontextmanager
 async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[Toolbox]:
-    """The toolbox of one process; without a pool, the tools that need the database are missing."""
+    """The toolbox of one process; without a pool, the tools that need the database are missing, and limits are not kept."""
     processes = Processes()
     http = HttpTools(host.strip() for host in settings.http_allow.split(",") if host.strip())
     files = FileTools(settings.file_root, settings.max_output_bytes)
-    sql = SqlTools(settings_.connections(settings))
+    sql = SqlTools(settings_.connections(settings), settings.max_output_bytes)
     functions: dict[str, Tool] = {
         **CORE,
         "http.request": http.request,
@@ -92,10 +104,14 @@ async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[T
     if pool is not None:
         own = DueworkTools(pool)
         functions |= {"event.publish": own.publish, "task.run_now": own.run_now}
+        waiting = WaitingTools(pool)
+        functions |= {"core.sleep": waiting.sleep, "core.wait_event": waiting.wait_event}
+        functions |= {"core.approval": waiting.approval}
         functions |= {"sql.query": sql.query, "sql.execute": sql.execute}
     transports: dict[str, Transport] = {
         "builtin": Builtins(functions),
         "http": http,
+        "mcp": McpTools(settings, processes),
         "python": PythonTools(settings, processes),
         "command": CommandTools(settings, processes),
     }
@@ -104,4 +120,7 @@ async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[T
         stack.push_async_callback(processes.close)
         for transport in transports.values():
             stack.push_async_callback(transport.close)
-        yield Toolbox(transports)
+        limiter = None
+        if pool is not None:
+            limiter = await stack.enter_async_context(open_limiter(pool, settings.lease_seconds))
+        yield Toolbox(transports, limiter)

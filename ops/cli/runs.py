@@ -74,6 +74,21 @@ def cancel(api: Remote, run_id: RunId, reason: Reason = None) -> None:
 
 
 @remote
+def approve(
+    api: Remote,
+    run_id: RunId,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")],
+    step: Annotated[str | None, typer.Option("--step", help="Where more than one waits.")] = None,
+    item: Annotated[int | None, typer.Option("--item", help="Which item of the step's foreach.")] = None,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Refuse instead.")] = False,
+) -> None:
+    """Approve what a run waits for, or refuse it: `duework run get` shows what that is."""
+    body = {"decision": "refuse" if refuse else "approve", "reason": reason, "step": step, "item": item}
+    given = {name: value for name, value in body.items() if value is not None}
+    api.show(api.post(path("runs", run_id, "approve"), given), *COLUMNS)
+
+
+@remote
 def retry(api: Remote, run_id: RunId) -> None:
     """Run a finished run's task again with the same parameters."""
     api.show(api.post(path("runs", run_id, "retry"), {}))

@@ -54,6 +54,7 @@ TREE: Places = {
         "get": "runs:get",
         "watch": "runs:watch",
         "cancel": "runs:cancel",
+        "approve": "runs:approve",
         "retry": "runs:retry",
     },
     "event": {"send": "events:send", "list": "events:list_events"},

@@ -2,7 +2,7 @@
 -- Promises: an unleased run ends here and now with a history row; a leased one is marked and its holder ends
 -- it. Locks: the due_work row. Fence: none is needed to mark; the holder's own fence still decides the end.
 WITH found AS MATERIALIZED (
-  SELECT w.id, w.slot, w.locked_until IS NOT NULL AS leased, w.concurrency_key, w.key_slot
+  SELECT w.id, w.slot, w.locked_until IS NOT NULL AS leased, w.concurrency_key, w.key_slot, w.linked
   FROM duework.due_work w WHERE w.id = %(run_id)s FOR UPDATE
 ), marked AS (
   UPDATE duework.due_work w SET cancel_reason = %(reason)s
@@ -20,4 +20,4 @@ WITH found AS MATERIALIZED (
     jsonb_build_object('code', 'canceled', 'message', %(reason)s::text), g.fence, g.parent_run_id
   FROM gone g
 )
-SELECT f.id AS run_id, f.leased, f.concurrency_key, f.key_slot FROM found f
+SELECT f.id AS run_id, f.leased, f.concurrency_key, f.key_slot, f.linked FROM found f

@@ -18,4 +18,4 @@ WITH mine AS MATERIALIZED (
     jsonb_build_object('code', 'canceled', 'message', %(reason)s::text), g.parent_run_id
   FROM gone g
 )
-SELECT g.id AS run_id, g.concurrency_key, g.key_slot FROM gone g
+SELECT g.id AS run_id, g.concurrency_key, g.key_slot, g.linked FROM gone g

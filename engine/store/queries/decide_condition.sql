@@ -9,7 +9,7 @@
 -- Fence: (id, fence), and only while it is leased.
 WITH held AS MATERIALIZED (
   SELECT w.id, w.slot, w.task_id, w.task_version, w.scheduled_for, w.attempt, w.fence, w.cancel_reason,
-         w.concurrency_key, w.key_slot
+         w.concurrency_key, w.key_slot, w.linked
   FROM duework.due_work w
   WHERE w.id = %(run_id)s AND w.fence = %(fence)s AND w.locked_until IS NOT NULL AND w.trigger = 'condition'
   FOR UPDATE
@@ -62,5 +62,5 @@ WITH held AS MATERIALIZED (
   WHERE o.task_id = q.task_id AND o.scheduled_for = q.scheduled_for AND NOT EXISTS (SELECT FROM grown)
 )
 SELECT CASE a.decision WHEN 'repeated' THEN 'fired' ELSE a.decision END AS decision,
-       a.id AS run_id, a.concurrency_key, g.key_slot
+       a.id AS run_id, a.concurrency_key, g.key_slot, g.id IS NOT NULL AND a.linked AS linked
 FROM asked a LEFT JOIN gone g ON g.id = a.id

@@ -21,7 +21,7 @@ WITH ready AS MATERIALIZED (
 ), gone AS (
   DELETE FROM duework.due_work w USING (SELECT * FROM ready UNION ALL SELECT * FROM waiting) l
   WHERE w.id = l.id AND w.slot = l.slot
-  RETURNING w.id, w.task_id, w.scheduled_for, w.waiting, w.concurrency_key, w.key_slot
+  RETURNING w.id, w.task_id, w.scheduled_for, w.waiting, w.concurrency_key, w.key_slot, w.linked
 ), told AS (
   UPDATE duework.occurrence o
   SET disposition = 'missed',
@@ -30,4 +30,4 @@ WITH ready AS MATERIALIZED (
   FROM gone g
   WHERE o.task_id = g.task_id AND o.scheduled_for = g.scheduled_for
 )
-SELECT g.id AS run_id, g.task_id, g.scheduled_for, g.concurrency_key, g.key_slot FROM gone g
+SELECT g.id AS run_id, g.task_id, g.scheduled_for, g.concurrency_key, g.key_slot, g.linked FROM gone g

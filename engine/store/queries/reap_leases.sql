@@ -4,7 +4,7 @@
 -- so that the old holder's every write is refused from this commit on.
 WITH lost AS MATERIALIZED (
   SELECT w.id, w.slot, w.attempt, w.fence, w.locked_by, w.locked_until, w.cancel_reason,
-         w.concurrency_key, w.key_slot,
+         w.concurrency_key, w.key_slot, w.linked,
          w.attempt >= coalesce((v.definition #>> '{retry,max_attempts}')::numeric, 1) + %(grace)s AS spent
   FROM duework.due_work w
   LEFT JOIN duework.task_version v ON v.task_id = w.task_id AND v.version = w.task_version
@@ -39,5 +39,6 @@ WITH lost AS MATERIALIZED (
     l.locked_by, l.fence, e.parent_run_id
   FROM ended e JOIN lost l USING (id)
 )
-SELECT e.id AS run_id, e.final, l.locked_by AS worker, l.attempt, e.task_id, e.trigger, l.concurrency_key, l.key_slot
+SELECT e.id AS run_id, e.final, l.locked_by AS worker, l.attempt, e.task_id, e.trigger, l.concurrency_key, l.key_slot,
+       l.linked
 FROM ended e JOIN lost l USING (id)

@@ -2,7 +2,8 @@
 -- Promises: the attempt does not count, the next lease goes on from the checkpoints, and a row that does not have
 -- to wait keeps its place in the queue; one that was started no longer expires, or it could be neither leased nor
 -- missed when its window has passed; its number under a concurrency key stays with it; a run whose cancellation was
--- promised meanwhile ends as canceled instead.
+-- promised meanwhile ends as canceled instead; runs that waits are about are left out unless they are asked for
+-- (`linked`): an answer that has come meanwhile wakes them in the same transaction.
 -- Locks: the rows changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old
 -- one is dead.
 WITH input AS (
@@ -10,9 +11,10 @@ WITH input AS (
     AS i(id uuid, fence bigint, started_at timestamptz, delay double precision, state jsonb)
 ), held AS (
   SELECT w.id, w.slot, w.run_at, w.cancel_reason, w.locked_by, w.fence, w.attempt,
-         w.concurrency_key, w.key_slot,
+         w.concurrency_key, w.key_slot, w.linked,
          coalesce(%(now)s::timestamptz, now()) AS at, i.delay, i.state, i.started_at
   FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
+    AND (%(linked)s OR NOT w.linked)
   FOR UPDATE OF w
 ), back AS (
   UPDATE duework.due_work w
@@ -37,4 +39,5 @@ WITH input AS (
     h.locked_by, h.fence, g.parent_run_id
   FROM gone g JOIN held h USING (id)
 )
-SELECT h.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot FROM held h
+SELECT h.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot, h.linked
+FROM held h

@@ -1,15 +1,16 @@
 -- Put failed runs back for another attempt, and write the attempt that failed.
 -- Promises: the attempt is in history and the row waits for its next run_at, or neither; a run whose cancellation
--- was promised meanwhile ends as canceled instead. Locks: the rows
--- changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
+-- was promised meanwhile ends as canceled instead; runs that waits are about are left out unless they are asked for, as
+-- in settle_runs. Locks: the rows changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
 WITH input AS (
   SELECT *
   FROM jsonb_to_recordset(%(runs)s::jsonb)
     AS i(id uuid, fence bigint, status text, started_at timestamptz, finished_at timestamptz,
          error jsonb, delay double precision)
 ), held AS (
-  SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence, w.cancel_reason, w.concurrency_key, w.key_slot
+  SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence, w.cancel_reason, w.concurrency_key, w.key_slot, w.linked
   FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
+    AND (%(linked)s OR NOT w.linked)
   FOR UPDATE OF w
 ), back AS (
   UPDATE duework.due_work w
@@ -48,5 +49,5 @@ WITH input AS (
          verdict jsonb)
   JOIN held h ON h.id = s.run_id
 )
-SELECT e.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot
+SELECT e.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot, h.linked
 FROM ended e JOIN held h USING (id)

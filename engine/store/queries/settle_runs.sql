@@ -1,6 +1,7 @@
 -- End runs: one statement for the whole batch (group commit).
 -- Promises: a run is settled exactly once; history appears in the same commit that removes the row; an
--- input whose fence is stale changes nothing and is missing from the answer.
+-- input whose fence is stale changes nothing and is missing from the answer. So is, unless it is asked for (`linked`),
+-- a run that waits are about: those have to be told in the same transaction, and the others need none.
 -- The batch comes as one JSON text: arrays, one per column, cost the worker twice as much to write.
 -- Locks: the due_work rows deleted. Fence: (id, fence), and only while it is leased; the DELETE is the guard
 -- that the inserts hang on, which is why task_run needs no unique key across partitions.
@@ -13,8 +14,9 @@ WITH input AS (
   DELETE FROM duework.due_work w
   USING input i
   WHERE w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
+    AND (%(linked)s OR NOT w.linked)
   RETURNING w.id, w.attempt, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event,
-            w.locked_by, w.fence, w.parent_run_id, w.concurrency_key, w.key_slot
+            w.locked_by, w.fence, w.parent_run_id, w.concurrency_key, w.key_slot, w.linked
 ), runs AS (
   INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,
     status, final, started_at, finished_at, error, output, worker, fence, parent_run_id)
@@ -32,4 +34,4 @@ WITH input AS (
          verdict jsonb)
   JOIN gone g ON g.id = s.run_id
 )
-SELECT id AS run_id, concurrency_key, key_slot FROM gone
+SELECT id AS run_id, concurrency_key, key_slot, linked FROM gone

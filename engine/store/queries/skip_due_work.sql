@@ -23,4 +23,4 @@ WITH input AS (
   FROM gone g LEFT JOIN told t ON t.run_id = g.id
   WHERE t.run_id IS NULL
 )
-SELECT g.id AS run_id, g.concurrency_key FROM gone g
+SELECT g.id AS run_id, g.concurrency_key, g.linked FROM gone g

@@ -11,8 +11,8 @@ WITH mine AS MATERIALIZED (
   FOR UPDATE OF w SKIP LOCKED
 ), gone AS (
   DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot = m.slot
-  RETURNING w.id, w.task_id, w.scheduled_for, w.concurrency_key, w.key_slot
+  RETURNING w.id, w.task_id, w.scheduled_for, w.concurrency_key, w.key_slot, w.linked
 )
 DELETE FROM duework.occurrence o USING gone g
 WHERE o.task_id = g.task_id AND o.scheduled_for = g.scheduled_for
-RETURNING o.scheduled_for, g.id AS run_id, g.concurrency_key, g.key_slot
+RETURNING o.scheduled_for, g.id AS run_id, g.concurrency_key, g.key_slot, g.linked

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from engine.errors import InputInvalid, ToolRejected, ToolUnavailable, ValidationFailed
 from engine.expressions import compile_expression
-from engine.tools.calls import Arguments, Call, Parked
+from engine.tools.calls import Arguments, Call
 
 
 async def echo(arguments: Arguments, _call: Call) -> Any:
@@ -27,11 +26,3 @@ async def fail(arguments: Arguments, _call: Call) -> Any:
     """Fail on purpose; `retryable` chooses the class."""
     kind = ToolUnavailable if arguments.get("retryable") else ToolRejected
     raise kind(arguments.get("message", "core.fail was asked to fail"))
-
-
-async def sleep(arguments: Arguments, call: Call) -> Any:
-    """Wait `seconds`. The run is parked meanwhile: it holds neither a worker nor a lease."""
-    seconds = float(arguments["seconds"])
-    if not call.resumed and seconds > 0:
-        raise Parked(timedelta(seconds=seconds))
-    return {"slept_seconds": seconds}
