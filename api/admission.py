@@ -18,8 +18,8 @@ from api.bodies import invalid
 from api.operations import Resources
 from engine import reflex
 from engine.errors import AuthorizationFailed, Problem, ValidationFailed
-from engine.pipeline import Definition, Document, Step, is_error, lint, parse_definition
-from engine.pipeline.lint import find_tool
+from engine.pipeline import Definition, Document, Step, examine, parse_definition
+from engine.pipeline.lint.walk import find_tool
 from engine.pipeline.seed import place_in_seed
 from engine.reflex import Finding, Policy
 from engine.store.agents import Agent
@@ -43,11 +43,8 @@ def admit(resources: Resources, document: Document, agent: Agent) -> Admitted:
 
     Raises ValidationFailed with every problem, AuthorizationFailed for a missing scope, GateBlocked.
     """
-    definition = parse_definition(document)
-    findings = lint(definition, resources.catalog.entries, document)
-    faults = [finding for finding in findings if is_error(finding)]
-    if faults:
-        raise invalid("the definition is not valid", faults)
+    examined = examine(document, resources.catalog.entries)
+    definition = examined.accepted()
     author = _author(definition, agent)
     for scope in sorted(_scopes(definition, resources)):
         agent.require(scope)
@@ -55,7 +52,7 @@ def admit(resources: Resources, document: Document, agent: Agent) -> Admitted:
     if loosened:
         agent.require(LOOSEN)
     definition = _gated(definition, resources)
-    return Admitted(definition, tuple(findings), author, tuple(loosened))
+    return Admitted(definition, examined.warnings, author, tuple(loosened))
 
 
 def admit_all(resources: Resources, documents: Sequence[Document], agent: Agent) -> list[Admitted]:

@@ -18,6 +18,7 @@ from jsonschema.exceptions import ValidationError
 from engine.contract.acceptance import matcher
 from engine.errors import Problem
 
+_SHOWN = 5  # keys of an object that a message names
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z_$.-]{0,60}\d{0,4}", re.ASCII)
 
 _CODES = {
@@ -92,7 +93,8 @@ def _problems_of(error: ValidationError, show_keys: bool) -> Iterator[Problem]:
     code = _CODES.get(str(error.validator), "not_allowed")
     for key, detail in _details(error, show_keys):
         path = [*error.absolute_path, *([] if key is None else [key])]
-        yield Problem(code, own if own and key is None else detail, pointer_of(path, show_keys))
+        said = f"{own}{_found(error, show_keys)}" if own and key is None else detail
+        yield Problem(code, said, pointer_of(path, show_keys))
 
 
 def _inner(error: ValidationError) -> list[ValidationError] | None:
@@ -114,6 +116,33 @@ def _wrong_kind(error: ValidationError) -> bool:
     return error.validator == "type" or json_type(error.instance) not in map(json_type, allowed)
 
 
+def _choices(error: ValidationError) -> list[str]:
+    """The keys of which a oneOf or anyOf asks for one, when that is all that its forms ask."""
+    if error.validator not in ("oneOf", "anyOf") or json_type(error.instance) != "object":
+        return []
+    limit: Any = error.validator_value
+    forms = [form for form in limit if isinstance(form, Mapping) and form.keys() == {"required"}]
+    return [name for form in forms for name in form["required"]] if len(forms) == len(limit) else []
+
+
+def _found(error: ValidationError, show_keys: bool) -> str:
+    """What came where one of several forms was needed: the keys in question, else the type."""
+    if error.validator not in ("oneOf", "anyOf"):
+        return ""
+    value: Any = error.instance
+    kind, names = json_type(value), _choices(error)
+    if names:
+        return f" (found {', '.join(key for key in value if key in names) or 'none'})"
+    if kind == "object" and show_keys and value:
+        return f" (found {', '.join(list(value)[:_SHOWN])})"
+    return f" (found {kind})"
+
+
+def _choice(error: ValidationError, show_keys: bool) -> str:
+    count = "exactly" if error.validator == "oneOf" else "at least"
+    return f"give {count} one of {', '.join(_choices(error))}{_found(error, show_keys)}"
+
+
 def _details(error: ValidationError, show_keys: bool) -> list[tuple[str | None, str]]:
     """Pairs of a key below the place (None: the place itself) and what is wrong."""
     keyword, value = str(error.validator), error.instance
@@ -129,6 +158,8 @@ def _details(error: ValidationError, show_keys: bool) -> list[tuple[str | None, 
         return [(None, f"must be one of {', '.join(map(_literal, limit))}{hint}")]
     if keyword == "anyOf" and (types := _branch_types(error)):
         return [(None, f"must be {_types(types)}, not {json_type(value)}")]
+    if _choices(error):
+        return [(None, _choice(error, show_keys))]
     wording = _LIMITS.get(keyword)
     return [(None, wording(limit) if wording else f"breaks the rule {keyword!r} of its schema")]
 

@@ -15,6 +15,7 @@ from engine.expressions.values import copied
 from engine.pipeline.definition import Definition, ScheduleSpec
 from engine.pipeline.documents import Document
 from engine.pipeline.keys import ROOTS, concurrency_key, dedupe_key
+from engine.pipeline.mending import mended
 from engine.pipeline.reading import Reading, Scope, at_pointer, compile_condition
 from engine.pipeline.seed import is_seed, place_in_seed, to_v1
 from engine.pipeline.shape import contract, unstorable
@@ -51,11 +52,12 @@ def parse_definition(document: Document | Mapping[str, Any]) -> Definition:
     reading = _shaped(document)
     definition = _read(reading)
     if reading.problems:
-        raise _refused(reading.problems)
+        raise refusal(reading.problems)
     return definition
 
 
-def _refused(problems: list[Problem]) -> ValidationFailed:
+def refusal(problems: list[Problem]) -> ValidationFailed:
+    """The error that tells all `problems`, each once, in the order of the text."""
     found = sorted(dict.fromkeys(problems), key=lambda each: (each.line or 0, each.column or 0, each.pointer))
     first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -73,32 +75,47 @@ def _shaped(document: Document) -> Reading:
         reading.report(
             "wrong_type", "a definition is an object with the keys apiVersion, kind, schedule, steps", ""
         )
-        raise _refused(reading.problems)
+        raise refusal(reading.problems)
     if is_seed(document.value):
         _hold_against(reading, "seed-task", document.value)
         _raise_problems(reading)
         reading = Reading(document, to_v1(document.value), place_in_seed)
-    _hold_against(reading, "pipeline-v1", reading.v1)
-    _raise_problems(reading)
+    shape = _hold_against(reading, "pipeline-v1", reading.v1)
+    if reading.problems:
+        raise refusal([*reading.problems, *_beyond(reading, shape)])
     return Reading(document, _normalised(reading.v1), reading.place_of)
+
+
+def _beyond(reading: Reading, shape: list[Problem]) -> list[Problem]:
+    """What is wrong with the meaning of a misshapen document, as far as it has one."""
+    rest = mended(reading.v1, shape)
+    if rest is None:
+        return []
+    partial = Reading(reading.document, _normalised(rest.v1), reading.place_of, tells=rest.tells)
+    _read(partial)
+    return partial.problems
 
 
 def _raise_problems(reading: Reading) -> None:
     if reading.problems:
-        raise _refused(reading.problems)
+        raise refusal(reading.problems)
 
 
-def _hold_against(reading: Reading, schema: str, value: Mapping[str, Any]) -> None:
-    for problem in contract(schema).check(value, show_keys=True):
+def _hold_against(reading: Reading, schema: str, value: Mapping[str, Any]) -> list[Problem]:
+    """Report what the published schema refuses; what it said, pointers in `value`."""
+    faults = contract(schema).check(value, show_keys=True)
+    for problem in faults:
         detail = problem.detail
-        if problem.code == "one_of" and problem.pointer == "/schedule":
-            if not isinstance(value["schedule"], Mapping):
-                continue  # its type is wrong, and told
-            found = [kind for kind in value["schedule"] if kind in KINDS]
-            detail += f" (found {', '.join(found) or 'none'})"
-        elif problem.pointer == "" and detail == "'apiVersion' is missing":
+        if (
+            problem.pointer == "/schedule"
+            and problem.code == "one_of"
+            and not isinstance(value["schedule"], Mapping)
+        ):
+            continue  # its type is wrong, and told
+        if problem.pointer == "" and detail == "'apiVersion' is missing":
             detail += ": the first line is apiVersion: duework/v1"
         reading.report(problem.code, detail, problem.pointer)
+    return faults
 
 
 def _normalised(v1: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,10 +97,14 @@ def _check_needs(reading: Reading, key: str, written: list[Mapping[str, Any]]) -
             if name not in ids:
                 detail = f"there is no step '{name}'{closest(name, ids)}"
                 reading.report("unknown_step", detail, f"/{key}/{position}/needs/{place}")
-    cycle = _cycle({step["id"]: list(step.get("needs", ())) for step in written})
-    if cycle:
+    needs = {step["id"]: list(step.get("needs", ())) for step in written}
+    while cycle := _cycle(needs):
         where = f"/{key}/{ids.index(cycle[0])}/needs"
-        reading.report("cycle", f"the steps {quoted(cycle)} need one another in a circle", where)
+        detail = f"'{cycle[0]}' needs itself"
+        if len(cycle) > 1:
+            detail = f"the steps {quoted(cycle)} need one another in a circle, each the next"
+        reading.report("cycle", detail, where)
+        needs = {name: wanted for name, wanted in needs.items() if name not in cycle}
 
 
 def _cycle(needs: Mapping[str, list[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ HERE = Path(__file__).parent / "definitions"
 TEXT = """\
 broken.yaml:3:1: yaml: not valid YAML: expected the node content, but found '<stream end>' while parsing a flow node
 wrong.yaml:5:1: unknown_key: unknown key 'schedul'; did you mean 'schedule'?
+wrong.yaml:6:19: duration: 'soon' is not a duration: write it like "15m", "1h30m", \
+"500ms", "2d", "1w", ISO 8601 "PT15M", or a number of seconds
+wrong.yaml:8:23: unknown_tool: there is no tool 'core.ecko' in the catalog; did you mean 'core.echo'?
 wrong.yaml:17:23: unknown_tool: there is no tool 'core.ecko' in the catalog; did you mean 'core.echo'?
 wrong.yaml:12:7: duplicate_name: 'greeting' is already the name of a document in good.yaml
 wrong.yaml:17:50: warning: unknown_param: there is no parameter 'whom'; did you mean 'who'?
@@ -21,6 +25,10 @@ wrong.yaml:17:50: warning: unknown_param: there is no parameter 'whom'; did you 
 
 GITHUB = """\
 ::error file=wrong.yaml,line=5,col=1,title=unknown_key::unknown key 'schedul'; did you mean 'schedule'?
+::error file=wrong.yaml,line=6,col=19,title=duration::'soon' is not a duration: write it like "15m", "1h30m", \
+"500ms", "2d", "1w", ISO 8601 "PT15M", or a number of seconds
+::error file=wrong.yaml,line=8,col=23,title=unknown_tool::there is no tool 'core.ecko' in the catalog; \
+did you mean 'core.echo'?
 ::error file=wrong.yaml,line=17,col=23,title=unknown_tool::there is no tool 'core.ecko' in the catalog; \
 did you mean 'core.echo'?
 ::warning file=wrong.yaml,line=17,col=50,title=unknown_param::there is no parameter 'whom'; did you mean 'who'?
@@ -38,7 +46,7 @@ def test_text_names_file_line_and_column(capsys: pytest.CaptureFixture[str]) -> 
     assert run(["validate", "."]) == 3
     out, err = capsys.readouterr()
     assert out == TEXT
-    assert err == "4 documents: 4 errors, 1 warning\n"
+    assert err == "4 documents: 6 errors, 1 warning\n"
 
 
 def test_github_writes_workflow_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +83,18 @@ def test_a_good_definition_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing on stdout, exit code 0."""
     assert run(["validate", "good.yaml"]) == 0
     assert capsys.readouterr() == ("", "1 document: 0 errors, 0 warnings\n")
+
+
+def test_a_once_in_the_past_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is legal and will not run: a warning at its place, exit code 0."""
+    text = Path("good.yaml").read_text(encoding="utf-8")
+    schedule = re.compile(r"^schedule:.*\n(?: .*\n)*", re.MULTILINE)
+    told = schedule.sub("schedule: {once: '2001-01-01T09:00:00'}\n", text)
+    assert told != text
+    (tmp_path / "late.yaml").write_text(told, encoding="utf-8")
+    assert run(["validate", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert ("late.yaml:5:" in out, "will not run" in out) == (True, True)
 
 
 def test_a_missing_file_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ def test_the_probe_is_a_step_of_its_own() -> None:
     assert (probe.step.id, probe.step.uses, probe.step.save_as) == ("probe", "sql.query", None)
     assert probe.step.timeout is not None
     assert probe.step.timeout.total_seconds() == 3
+    assert probe.step.retry is not None
     assert probe.step.retry.max_attempts == 2
     assert probe.step.arguments.source == given
     assert probe.when.holds({"rows": [1, 2]})

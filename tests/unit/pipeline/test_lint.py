@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.errors import ValidationFailed
-from engine.pipeline import Document, convert, is_error, lint, load_documents, parse_definition
+from engine.pipeline import Document, convert, examine, is_error, lint, load_documents, parse_definition
+from engine.settings import Settings
+from engine.tools.registry import load_catalog
 from tests.unit.pipeline.documents import BRIEFING, SEED, briefing, small, step
 
 
@@ -18,6 +21,7 @@ class Entry:
 
     input_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
 
 
 GET = Entry(
@@ -37,7 +41,7 @@ GET = Entry(
         },
     },
 )  # fmt: skip
-CATALOG = {"core.echo": Entry(), "http.get": GET, "http.get@2": GET}
+CATALOG = {"core.echo": Entry(), "http.get": GET, "http.get@2": GET, "own": Entry(secrets=("ITS_KEY",))}
 
 
 def found(definition: dict[str, Any]) -> list[tuple[str, str]]:
@@ -63,7 +67,17 @@ def probing(when: str = "status > 200", given: Any = None, text: str = "") -> di
     return small(schedule={"condition": {"every": "1m", "probe": probe, "when": when}}, steps=[step_])
 
 
+KEY = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+"""In the form of a vendor's keys, and nobody's."""
+GETTING = {"id": "one", "uses": "http.get", "with": {"url": "x"}}
 CLEAN = [
+    step(**{"if": True}), step(**{"if": "params.a"}), step(**{"if": "params.a || !(params.b)"}),
+    two({"if": "steps.get.open.a"}), two({"if": "steps.get.status > 200"}),
+    two({"if": "contains(steps.get.rows, 'a')"}),
+    two({"if": "steps.get[0].status == 200", "with": {"a": "${steps.get[*].rows[].name}"}}, foreach=["a"]),
+    step(foreach=["a"], max_parallel=4), step(timeout="1h") | {"timeout": "1h"}, step(retry={"max_attempts": 1}),
+    step(retry={"on": ["timeout", "unavailable"]}), small(budget={"max_tokens": 5}),
+    small(budget={"max_time_seconds": 5}, steps=[GETTING]), step(**{"with": {"key": "${secrets.KEY}"}}),
     probing(), probing("@"), probing("length(rows) > 0", text="${steps.probe.rows[0].name} ${status.probe}"),
     probing(given={"url": "${now}"}),
     small(), two({"with": {"a": "${steps.get.status}", "b": "${steps.get.rows[0].name}"}}),
@@ -101,15 +115,43 @@ FINDINGS = [
     (two({"with": {"a": "${steps.get.stauts}"}}), "/steps/1/with/a", "output_schema"),
     (two({"with": {"a": "${steps.get.rows[0].nam}"}}), "/steps/1/with/a", "output_schema"),
     (two({"if": "steps.got.nope > 1"}, save_as="got"), "/steps/1/if", "output_schema"),
+    (two({"with": {"a": "${steps.get.status}"}}, foreach=["a"]), "/steps/1/with/a", "output_schema"),
+    (two({"with": {"a": "${steps.get[0].stauts}"}}, foreach=["a"]), "/steps/1/with/a", "output_schema"),
+    (two({"with": {"a": "${steps.get[*].stauts}"}}, foreach=["a"]), "/steps/1/with/a", "output_schema"),
     (two({}, save_as="got"), "/steps/0/save_as", "unused"),
     (two({}, **{"with": {"url": "${steps.use.a}"}}), "/steps/0/with/url", "used_before"),
     (step(**{"with": {"a": "${steps.one.b}"}}), "/steps/0/with/a", "used_before"),
+    (step(**{"if": "status.one == 'failed'"}), "/steps/0/if", "used_before"),
     (two({"needs": [], "with": {"a": "${steps.get.body}"}}), "/steps/1/with/a", "used_before"),
     (two({"if": "!params.a"}), "/steps/1/if", "trap"), (small(params={"a": "${now}"}), "/params/a", "not_rendered"),
     (small(schedule={"cron": "0 0 1 * 1"}), "/schedule/cron", "schedule"),
     (small(params={"city": 1}, steps=[{"id": "one", "uses": "core.echo", "with": {"a": "${params.ctiy}"}}]),
     "/steps/0/with/a", "unknown_param"),
     (small(params_schema={"properties": {"a": {}}}, output="${params.b}"), "/output", "unknown_param"),
+    (step(**{"if": "'yes'"}), "/steps/0/if", "not_boolean"), (step(**{"if": "`5`"}), "/steps/0/if", "not_boolean"),
+    (step(**{"if": "length(params)"}), "/steps/0/if", "not_boolean"),
+    (step(**{"if": "now+1d"}), "/steps/0/if", "not_boolean"),
+    (step(**{"if": "[params.a]"}), "/steps/0/if", "not_boolean"),
+    (two({"if": "steps.get.status"}), "/steps/1/if", "not_boolean"),
+    (two({"if": "steps.get[*].status"}, foreach=["a"]), "/steps/1/if", "not_boolean"),
+    (two({"if": "steps.get"}, foreach=["a"]), "/steps/1/if", "not_boolean"),
+    (probing("length(rows)"), "/schedule/condition/when", "not_boolean"),
+    (step(max_parallel=4), "/steps/0/max_parallel", "no_effect"),
+    (step(timeout="2h") | {"timeout": "1h"}, "/steps/0/timeout", "no_effect"),
+    (step(retry={"max_attempts": 1, "on": ["timeout"]}), "/steps/0/retry/max_attempts", "no_effect"),
+    (small(retry={"max_attempts": 1, "delay": "5s"}), "/retry/max_attempts", "no_effect"),
+    (step(retry={"on": ["timeout", "store_unavailable"]}), "/steps/0/retry/on/1", "never_retried"),
+    (small(retry={"on": ["input_invalid"]}), "/retry/on/0", "never_retried"),
+    (small(budget={"max_tokens": 5}, steps=[GETTING]), "/budget/max_tokens", "never_spent"),
+    (small(budget={"max_cost_usd": 5}, steps=[GETTING, GETTING | {"id": "two"}]),
+    "/budget/max_cost_usd", "never_spent"),
+    (small(params={"key": f"Bearer {KEY}"}), "/params/key", "secret"),
+    (step(**{"with": {"headers": {"authorization": f"Bearer {KEY}"}}}),
+    "/steps/0/with/headers/authorization", "secret"),
+    (step(**{"with": {"list": [{"a/b": KEY}]}}), "/steps/0/with/list/0/a~1b", "secret"),
+    (step(foreach=[KEY]), "/steps/0/foreach/0", "secret"),
+    (step(on_error={"value": {"key": KEY}}), "/steps/0/on_error/value/key", "secret"),
+    (small(output={"key": KEY}), "/output/key", "secret"),
 ]  # fmt: skip
 
 
@@ -124,8 +166,6 @@ def test_findings(definition: dict[str, Any], pointer: str, code: str) -> None:
 PROBED = {"condition": {"every": "1m", "probe": {"uses": "core.echo"}, "when": "a"}}
 REFUSED = [
     (small(dedupe={"key": "a", "window": "1h"}, schedule=PROBED), "/dedupe"),
-    (small(budget={"max_tokens": 5}), "/budget"),
-    (step(foreach=["a"]), "/steps/0/foreach"),
 ]  # fmt: skip
 
 
@@ -169,6 +209,30 @@ def test_findings_have_lines_and_columns() -> None:
     assert unknown.pointer == "/payload/pipeline/0/uses"
 
 
+def test_the_full_example_is_clean() -> None:
+    """Given a catalog that has its tools, the format's example has not one error and not one warning."""
+    tools = load_catalog(Settings(catalog=Path(__file__).with_name("briefing_tools")))
+    examined = examine(briefing(), tools.entries)
+    assert examined.errors == ()
+    assert examined.warnings == ()
+
+
+def test_traps_and_secrets_are_placed_in_their_text() -> None:
+    """At the very character, within templates and longer texts too."""
+    text = (
+        "apiVersion: duework/v1\nkind: Pipeline\nschedule: {manual: true}\nsteps:\n"
+        f'  - {{id: one, uses: core.echo, with: {{a: "x ${{params.b && !params.a}}", b: "Bearer {KEY}"}}}}\n'
+    )
+    (document,) = load_documents(text)
+    trap, secret = examine(document, CATALOG).warnings
+    line = text.split("\n")[4]
+    assert (trap.code, trap.line) == ("trap", 5)
+    assert line[(trap.column or 0) - 1 :].startswith("!params.a")
+    assert (secret.code, secret.line) == ("secret", 5)
+    assert line[(secret.column or 0) - 1 :].startswith("ghp_")
+    assert "${secrets.NAME}" in secret.detail
+
+
 def test_a_catalog_of_unusable_schemas_is_not_the_definitions_fault() -> None:
     """Lint says nothing about what the catalog got wrong."""
     definition = parse_definition(step(**{"with": {"a": 1}}))
@@ -196,3 +260,13 @@ def test_what_is_not_valid_is_not_converted() -> None:
     """Conversion does not hide faults."""
     with pytest.raises(ValidationFailed):
         convert(small(steps=[]))
+
+
+def test_a_tool_is_given_its_own_secrets_only() -> None:
+    """Where the catalog says which those are, another one is an error at its place in the definition."""
+    given = {"a": "Bearer ${secrets.ITS_KEY}", "b": ["${secrets.OTHER}"]}
+    steps = [{"id": "x", "uses": "own", "with": given}, {"id": "y", "uses": "core.echo", "with": given}]
+    problems = lint(parse_definition(small(steps=steps)), CATALOG)
+    (problem,) = [each for each in problems if each.code == "secret_not_allowed"]
+    assert (problem.pointer, is_error(problem)) == ("/steps/0/with/b/0", True)
+    assert "may not be given the secret OTHER" in problem.detail

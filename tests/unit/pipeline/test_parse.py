@@ -55,6 +55,7 @@ def test_the_examples_steps() -> None:
     calendar, weather, enrich, brief, notify = parse_definition(briefing()).steps
     assert calendar.names == ("calendar", "events")
     assert calendar.timeout == timedelta(seconds=20)
+    assert calendar.retry is not None
     assert calendar.retry.on == {"timeout", "unavailable", "rate_limited"}
     assert calendar.reflex == {"pii": "redact", "allow": {"email"}}
     assert weather.needs == ()

@@ -71,6 +71,7 @@ def test_everything_the_seed_can_say() -> None:
     assert (found.dedupe_key, found.dedupe_window) == ("daily", timedelta(seconds=60))
     assert found.concurrency == {"key": "one$${at}", "limit": 1, "on_conflict": "queue"}
     first, second = found.steps
+    assert first.retry is not None
     assert (first.id, first.timeout, first.retry.max_attempts) == ("step_1", timedelta(seconds=2.5), 1)
     assert first.condition is not None
     assert second.retry is None
