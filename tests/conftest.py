@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from engine import db
-from tests import postgres
+from tests import examples, postgres
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The process that the user started owns the database server; xdist's workers only use it."""
+    examples.register()
     if not hasattr(config, "workerinput"):
         postgres.open_session()
 

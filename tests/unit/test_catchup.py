@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import catchup
 from engine.catchup import Catchup, Plan
 from engine.schedule import Schedule, parse_schedule
+from tests.examples import examples
 
 T0 = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -42,7 +43,7 @@ def accounted(one: Plan, rule: Schedule) -> list[datetime]:
     return sorted(found)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(20)
 @given(
     rule=st.sampled_from(RULES),
     late=st.integers(-20, 4000),

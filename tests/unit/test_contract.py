@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from engine.contract import compile_schema
 from engine.errors import ValidationFailed
+from tests.examples import examples
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -278,7 +279,7 @@ schemas = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@examples(100)
 @given(schemas, values)
 def test_a_contract_accepts_what_the_validator_accepts(schema: Any, value: Any) -> None:
     """The compiled closures and the reference implementation agree on every schema and value."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import jmespath
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ValidationFailed
 from engine.expressions import compile_expression
+from tests.examples import examples
 
 DATA: dict[str, Any] = {
     "foo": {"bar": {"baz": "deep"}, "list": [0, 1, 2, 3, 4, 5], "empty": "", "zero": 0, "null": None},
@@ -192,7 +193,7 @@ values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=700, deadline=None)
+@examples(200)
 @given(expressions, values)
 def test_the_library_agrees(text: str, data: Any) -> None:
     """Whatever the library evaluates, the dialect evaluates to the same; it refuses only what the library does."""
@@ -206,7 +207,7 @@ def test_the_library_agrees(text: str, data: Any) -> None:
     assert found == expected
 
 
-@settings(max_examples=600, deadline=None)
+@examples(200)
 @given(st.text(alphabet="ab.[]*?&|!=<>(){}'\"`@,: 0129-+hm\\", max_size=30))
 def test_any_text_compiles_or_is_refused(text: str) -> None:
     """No text raises anything but ValidationFailed, neither when compiled nor when evaluated."""

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.reflex import DEFAULT_POLICY, Policy, judge, parse_policy, strictest
+from tests.examples import examples
 
 REDACT = Policy(pii="redact")
 SSN = "219-44-8071"
@@ -177,7 +178,7 @@ def test_depth_is_no_limit() -> None:
     assert verdict.findings[0].pointer == "/0" * 20_000
 
 
-@settings(max_examples=200, deadline=None)
+@examples(50)
 @given(json_values)
 def test_any_value_has_a_verdict_and_redacted_values_are_clean(value: Any) -> None:
     """Judging is total, and what redaction lets through passes the strictest policy."""
@@ -188,7 +189,7 @@ def test_any_value_has_a_verdict_and_redacted_values_are_clean(value: Any) -> No
     json.dumps(verdict.as_dict())
 
 
-@settings(max_examples=200, deadline=None)
+@examples(50)
 @given(json_values)
 def test_verdicts_hold_no_raw_values(value: Any) -> None:
     """Whatever is judged, the stored form never spells out the canaries."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.schedule import occurrences
 from engine.schedule.zones import load_zone
+from tests.examples import examples
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
@@ -93,7 +94,7 @@ clocks = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(12)
 @given(clocks, st.sampled_from(TURNS), st.sampled_from(["first", "second", "both"]))
 def test_cron_against_every_minute(clock: Clock, turn: tuple[str, str], fold: str) -> None:
     """Around every kind of transition a cron line fires exactly when the clock on the wall says so."""
@@ -105,7 +106,7 @@ def test_cron_against_every_minute(clock: Clock, turn: tuple[str, str], fold: st
     assert [instant for instant in found if instant <= middle + 2 * DAY] == sorted(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(10)
 @given(clocks, st.sampled_from(TURNS), st.integers(-2000, 2000))
 def test_rrule_and_cron_agree_on_daily_times(clock: Clock, turn: tuple[str, str], minutes: int) -> None:
     """The same times of day stated as a DAILY rule give the same instants from any moment on."""
@@ -274,7 +275,7 @@ def with_places(wish: Wish, places: frozenset[int]) -> Wish:
 wishes = st.builds(with_places, st.one_of(*WISHES.values()), some(1, 5, True) | st.just(frozenset()))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40)
 @given(wishes, st.integers(0, 8 * 365))
 def test_rules_against_every_day(wish: Wish, later: int) -> None:
     """From the start, and from any later day, a rule gives the days that a walk over all days finds."""
@@ -329,7 +330,7 @@ beats = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(15)
 @given(beats, st.sampled_from(TURNS), st.integers(0, 4 * 24 * 60), st.integers(0, 6 * 24 * 60))
 def test_sub_daily_rules_against_every_minute(
     beat: Beat, turn: tuple[str, str], early: int, later: int

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from dateutil.rrule import rrulestr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.schedule import rruler
 from engine.schedule.rule import WEEKDAYS, parse_rule
+from tests.examples import examples
 
 ENOUGH = 25
 HORIZON = timedelta(days=366 * 4)
@@ -58,7 +59,7 @@ starts = st.datetimes(datetime(1980, 1, 1), datetime(2030, 1, 1)).map(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(25)
 @given(texts, starts, st.none() | st.integers(1, 60), st.integers(0, HORIZON.days))
 def test_rules_against_dateutil(text: str, start: datetime, count: int | None, later: int) -> None:
     """From DTSTART and from any later day on, the wall times are those that dateutil comes to."""

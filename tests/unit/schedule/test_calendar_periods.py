@@ -8,13 +8,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.schedule import parse_schedule, rruler, shapes
 from engine.schedule.calendar_periods import Periods
 from engine.schedule.daytimes import DayTimes
 from engine.schedule.rule import parse_rule
+from tests.examples import examples
 
 START = datetime(2026, 1, 1, 9)
 DAY = timedelta(days=1)
@@ -173,7 +174,7 @@ def test_times_of_day_are_a_sequence(
         times[len(plain)]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(st.integers(1900, 2400), st.integers(1, 12), st.integers(-5, 5), st.integers(0, 6))
 def test_a_month_is_its_shape(year: int, month: int, ordinal: int, weekday: int) -> None:
     """The table of the cycle gives each month the days that looking at each of its days gives."""

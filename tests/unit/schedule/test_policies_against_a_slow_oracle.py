@@ -11,12 +11,13 @@ from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from itertools import product
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ValidationFailed
 from engine.schedule import occurrences
 from engine.schedule.zones import load_zone
+from tests.examples import examples
 from tests.unit.schedule.test_against_a_slow_oracle import (
     DAY,
     MINUTE,
@@ -145,7 +146,7 @@ def cases(draw: st.DrawFn) -> tuple[Wanted, str, datetime, datetime]:
     return wanted, zone, middle, start
 
 
-@settings(max_examples=120, deadline=None)
+@examples(40)
 @given(
     cases(),
     st.sampled_from(["shift", "next_valid", "skip"]),

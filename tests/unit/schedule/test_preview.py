@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.schedule import parse_schedule
 from engine.schedule.preview import MOST_LEFT_OUT, Preview, clock_changes, preview
 from engine.schedule.zones import load_zone
+from tests.examples import examples
 
 SPRING = datetime(2027, 3, 13, 12, tzinfo=UTC)  # the day before clocks in New York go forward
 AUTUMN = datetime(2027, 11, 6, 12, tzinfo=UTC)
@@ -175,7 +176,7 @@ def test_an_end_far_away_is_no_dearer() -> None:
     st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)),
     st.integers(1, 150),
 )
-@settings(max_examples=30, deadline=None)
+@examples(10)
 def test_clock_changes_are_those_that_clocks_make(zone: str, since: datetime, days: int) -> None:
     """Every change lies where the offset differs one second before, and an hourly walk finds no other."""
     after = since.replace(tzinfo=UTC)
@@ -196,7 +197,7 @@ def test_clock_changes_are_those_that_clocks_make(zone: str, since: datetime, da
     st.sampled_from(["shift", "next_valid", "skip"]),
     st.integers(2005, 2030),
 )
-@settings(max_examples=25, deadline=None)
+@examples(10)
 def test_every_wall_time_of_a_day_is_accounted_for(line: str, zone: str, gap: str, year: int) -> None:
     """Over a year, each wall time that the line names fires at its time, is read as another, or is left out."""
     after = datetime(year, 1, 1, tzinfo=UTC)
@@ -212,3 +213,11 @@ def test_every_wall_time_of_a_day_is_accounted_for(line: str, zone: str, gap: st
     assert named <= own | asked | left
     assert not asked & left
     assert not asked & own
+
+
+@pytest.mark.parametrize(("moment", "told"), [("2027-03-13T06:59", 1), ("2027-03-13T07:01", 0)])
+def test_a_once_in_the_past_is_warned_of(moment: str, told: int) -> None:
+    """What has passed will not run, and the preview says so beside the empty list."""
+    found = of("once", moment)
+    assert (len(found.warnings), len(found.instants)) == (told, 1 - told)
+    assert all("will not run" in text for text in found.warnings)

@@ -10,13 +10,14 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ValidationFailed
 from engine.schedule import occurrences
 from engine.schedule.congruence import Digit, steps_into_range, steps_to_hit
 from engine.schedule.zones import load_zone
+from tests.examples import examples
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
@@ -160,7 +161,7 @@ def answer(text: str, zone: str, start: datetime, after: datetime | None, limit:
     return []
 
 
-@settings(max_examples=100, deadline=None)
+@examples(30)
 @given(beats, situations)
 def test_against_every_minute(beat: Beat, situation: tuple[tuple[str, str], int, int]) -> None:
     """Elapsed units are counted from the start and the clock on the wall only filters, also where it moves."""
@@ -170,7 +171,7 @@ def test_against_every_minute(beat: Beat, situation: tuple[tuple[str, str], int,
     check(beat.text(), beat.walk(load_zone(zone), start, end), zone, start, end, later)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(15)
 @given(beats, beats, situations)
 def test_a_rule_less_another(beat: Beat, taken: Beat, situation: tuple[tuple[str, str], int, int]) -> None:
     """EXRULE takes away exactly the instants that it has, however many in a row these are."""
@@ -184,7 +185,7 @@ def test_a_rule_less_another(beat: Beat, taken: Beat, situation: tuple[tuple[str
     check(f"RRULE:{beat.text()}\nEXRULE:{taken.text()}", expected, zone, start, end, later)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 5000),
