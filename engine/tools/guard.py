@@ -34,25 +34,30 @@ def hosts(given: Iterable[str]) -> Hosts:
     return frozenset(_plain(one) for one in given if one.strip())
 
 
-def open_client(allowed: Hosts, *, connections: int = _CONNECTIONS) -> httpx2.AsyncClient:
+def open_client(allowed: Hosts) -> httpx2.AsyncClient:
     """A client whose every connection is guarded. It keeps no cookies, follows nothing and heeds no proxy."""
+    return client_over(GuardedTransport(allowed))
+
+
+def client_over(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncClient:
+    """The same over a transport that is guarded already."""
     nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return httpx2.AsyncClient(
-        transport=_GuardedTransport(allowed, connections),
+        transport=transport,
         cookies=nothing,  # the jar is one for all pipelines: what it kept would go from one to another
         follow_redirects=False,
         trust_env=False,
     )
 
 
-class _GuardedTransport(httpx2.AsyncHTTPTransport):
+class GuardedTransport(httpx2.AsyncHTTPTransport):
     """httpx2's own transport over a pool that connects by way of the guard."""
 
-    def __init__(self, allowed: Hosts, connections: int) -> None:
+    def __init__(self, allowed: Hosts) -> None:
         # httpx2 has no parameter for the network backend; httpcore2's pool, which is all it holds, has one.
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_authorities(),
-            max_connections=connections,
+            max_connections=_CONNECTIONS,
             max_keepalive_connections=_IDLE,
             keepalive_expiry=_IDLE_SECONDS,
             network_backend=_GuardedBackend(allowed),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from engine.errors import Problem
-from engine.tools import command, http
+from engine.tools import command, http, mcp_server
 from engine.tools.calls import Answer, Arguments, Call
 from engine.tools.entry import ToolEntry
 
@@ -30,5 +30,6 @@ Faults = Callable[[ToolEntry], Iterable[Problem]]
 FAULTS: Mapping[str, Faults] = {
     "command": command.faults,
     "http": http.faults,
+    "mcp": mcp_server.faults,
 }
 """By transport; those without a line have nothing to look at."""

@@ -1,0 +1,54 @@
+"""What an MCP tool's result is to a pipeline.
+
+`structuredContent` where there is any. Otherwise the entry's output_schema decides: a schema of an object that has no
+`content`, or of a list, reads the text as JSON; a schema of a string takes the text; any other gets
+{content: [block, …]} as the protocol has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.errors import OutputInvalid, ToolRejected
+
+SHOWN = 1000
+"""Characters of a refusal that an error holds."""
+CONTENT_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["content"],
+    "properties": {"content": {"type": "array", "items": {"type": "object"}}},
+}
+"""The output_schema of a tool whose server says nothing of its output."""
+
+Block = Mapping[str, Any]
+
+
+def value_of(
+    structured: Any, content: Sequence[Block], schema: Mapping[str, Any], *, is_error: bool = False
+) -> Any:
+    """The tool's output. Raises ToolRejected for a result that says it is an error, OutputInvalid for no JSON."""
+    if is_error:
+        raise ToolRejected(_text(content)[:SHOWN] or "the tool says that it failed, and not why")
+    if structured is not None:
+        return structured
+    kind = schema.get("type")
+    if kind == "string":
+        return _text(content)
+    if kind == "array" or (kind == "object" and "content" not in schema.get("properties", {"content": {}})):
+        return _json(_text(content))
+    return {"content": list(content)}
+
+
+def _text(content: Sequence[Block]) -> str:
+    return "\n".join(block["text"] for block in content if block.get("type") == "text")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OutputInvalid(
+            "the tool has no structured answer, and its text is not JSON, which its output_schema asks for"
+        ) from error
