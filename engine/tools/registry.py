@@ -251,8 +251,6 @@ def _ungrantable(members: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
     """What the format knows and this version does not do yet: refused, never silently ignored."""
-    if members.get("transport") == "mcp":
-        yield Problem("not_available", f"transport {members['transport']} is not available yet", "/transport")
     for name in (
         "retry",
         "rate",
