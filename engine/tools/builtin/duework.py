@@ -66,7 +66,7 @@ class DueworkTools:
         if found.late:
             raise ToolTimeout(f"run {child['run_id']} did not end within {format_duration(length or LONG)}")
         if found.resolution is None:
-            raise Parked(left(found))
+            raise Parked(left(found), early=True)
         return _answer(arguments, child, found.resolution)
 
 

@@ -60,7 +60,7 @@ class WaitingTools:
             raise ToolTimeout(f"no event {topic!r} came within {_shown(length)}")
         if found.resolution is None:
             again = SECOND_LOOK - found.age if since is not None else timedelta(0)
-            raise Parked(min(left(found), again) if again > timedelta(0) else left(found))
+            raise Parked(min(left(found), again) if again > timedelta(0) else left(found), early=True)
         return {"event": found.resolution}
 
     async def approval(self, arguments: Arguments, call: Call) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class WaitingTools:
         if found.late:
             raise ToolTimeout(f"nobody decided within {_shown(length)}")
         if found.resolution is None:
-            raise Parked(left(found))
+            raise Parked(left(found), early=True)
         answer = dict(found.resolution)
         if answer["decision"] != "approve":
             raise ToolRejected(f"{answer['by']} refused: {answer['reason']}", details=answer)
