@@ -21,7 +21,7 @@ from engine.execution.calling import Calling
 from engine.execution.course import Course
 from engine.execution.journal import Journal
 from engine.execution.tries import Tries
-from engine.execution.units import Ending
+from engine.execution.units import Ending, Unit
 from engine.execution.waits import read_waits, started_at
 from engine.pipeline import parse_definition
 from engine.pipeline.definition import PROBE
@@ -120,6 +120,13 @@ class Attempt:
         """Give every step that is under way or waits a row that says how it ended."""
         if self._course is not None:
             self._course.abandon(status, error)
+        steps = {one.step.id: one for one in (*self.plan.probe.steps, *self.plan.steps.steps)}
+        for key, wait in read_waits(self.run.state).items():  # of those that nobody has come to in this lease
+            step, _, item = key.partition(":")
+            place = (step, int(item) if item else None)
+            if step in steps and not self.journal.has(*place):
+                unit = Unit(steps[step], self.started, {}, place[1], wait.tries)
+                self.journal.write(unit.record(status, self.run.attempt, self.ports.clock(), error=error))
 
     async def _in_time(self) -> Outcome:
         limit = self._limit()

@@ -27,3 +27,9 @@ async def poll_until(condition: Callable[[], Any], timeout: float = 120.0) -> An
             name = getattr(condition, "__qualname__", repr(condition))
             raise AssertionError(f"{name} was not true within {timeout} s; its last answer was {value!r}")
         await asyncio.sleep(0.02)
+
+
+async def others_run(turns: int = 5) -> None:
+    """Let the other tasks of the loop have some turns, without any time passing."""
+    for _ in range(turns):
+        await asyncio.sleep(0)

@@ -20,6 +20,7 @@ from engine.errors import (
     ToolTimeout,
     ValidationFailed,
 )
+from engine.execution.foreach import as_items
 from engine.execution.units import Unit
 from engine.plan import Ports, Prepared, Run
 from engine.reflex import Policy, Verdict
@@ -58,16 +59,16 @@ class Calling:
         reported(output)
         return self._checked(unit, output)
 
-    def rendered_list(self, unit: Unit, template: Template) -> Any:
+    def rendered_list(self, unit: Unit, template: Template) -> list[Any]:
         """What a foreach renders to, as the gate lets it pass: it is stored before it is used."""
         try:
-            value = template.render(unit.context)
-            check_storable(value, self.ports.max_output_bytes, "the list")
+            items = as_items(template.render(unit.context))
+            check_storable(items, self.ports.max_output_bytes, "the list")
         except (ValidationFailed, OutputInvalid) as error:
             raise InputInvalid(f"foreach: {error}", errors=error.errors) from error
         if "input" in unit.prepared.policy.on:
-            value = self.judge(unit.verdicts, "input", value, unit.prepared.policy)
-        return value
+            items = self.judge(unit.verdicts, "input", items, unit.prepared.policy)
+        return items
 
     def stand_in(self, unit: Unit, template: Template, error: Mapping[str, Any]) -> Any:
         """The value that `on_error` goes on with: an output like any other."""

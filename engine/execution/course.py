@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from engine.errors import GateBlocked, InputInvalid, ValidationFailed
-from engine.execution.foreach import Fan, as_items
+from engine.execution.foreach import Fan
 from engine.execution.graph import Front
 from engine.execution.journal import LIST, Journal
 from engine.execution.tries import Tries
@@ -178,7 +178,7 @@ class Course:
         """Fix the list of a step, and begin its items."""
         fixed = self.journal.fixed(unit.step)
         if fixed is None:
-            items = as_items(self.tries.calling.rendered_list(unit, template))
+            items = self.tries.calling.rendered_list(unit, template)
             if not items:
                 record = unit.record("succeeded", self.tries.run.attempt, self._now(), output=[])
                 self._ended(unit, Ending(record))

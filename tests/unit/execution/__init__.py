@@ -1,0 +1,1 @@
+"""Tests of the rooms that carry a run's steps out."""
