@@ -11,6 +11,9 @@ from datetime import timedelta
 TICK = timedelta(microseconds=1)
 """The finest time that PostgreSQL knows."""
 
+PATIENCE = timedelta(seconds=1)
+"""How long a call waits to be let in before it gives its worker back, and so how far ahead tokens are given out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:

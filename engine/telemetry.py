@@ -21,8 +21,6 @@ EVENTS: tuple[str, ...] = (
     "api.started",
     "breaker.closed",
     "breaker.opened",
-    "catalog.refused",
-    "catalog.reloaded",
     "condition.decided",
     "filter.unanswered",
     "history.dropped",

@@ -21,10 +21,8 @@ from uuid import UUID
 
 from engine import db
 from engine.db import Connection, Row
-from engine.limits import Breaker, Rate
+from engine.limits import PATIENCE, Breaker, Rate
 
-HORIZON = timedelta(seconds=1)
-"""How far ahead tokens are given out, at most: the longest that a call waits for its own."""
 LONGEST_RETURN = timedelta(minutes=10)
 """How far ahead a refused call is told to come back, at most: a limit that was raised meanwhile is noticed by then."""
 
@@ -70,14 +68,14 @@ async def take_tokens(
     now: datetime | None = None,
 ) -> Tokens:
     """Up to `wanted` + `ahead` tokens that may be used within `patience`; those not got of `wanted` are told when."""
-    assert patience <= HORIZON, "tokens beyond it would be given out twice"
+    assert patience <= PATIENCE, "tokens beyond it would be given out twice"
     values = {
         **{"tool": tool, "wanted": wanted, "ahead": ahead, "patience": patience, "lead": lead, "now": now},
         **{
             "interval": rate.interval,
             "tolerance": rate.tolerance,
             "longest": LONGEST_RETURN,
-            "horizon": HORIZON,
+            "horizon": PATIENCE,
         },
     }
     row = await db.fetch_one(conn, "take_tokens", values)

@@ -47,6 +47,12 @@ class ToolEntry:
     breaker: Breaker | None = None
     secrets: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    limited: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Whether there is any limit is asked at each call."""
+        limits = (self.rate, self.concurrency, self.breaker)
+        object.__setattr__(self, "limited", any(limit is not None for limit in limits))
 
     @property
     def name(self) -> str:

@@ -251,12 +251,7 @@ def _ungrantable(members: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
     """What the format knows and this version does not do yet: refused, never silently ignored."""
-    for name in (
-        "retry",
-        "rate",
-        "concurrency",
-        "breaker",
-    ):
+    for name in ("retry",):
         if name in members:
             yield Problem("not_available", f"{name} is not available yet; take it out", f"/{name}")
 

@@ -88,7 +88,7 @@ def _transport(entry: ToolEntry) -> str:
 
 @asynccontextmanager
 async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[Toolbox]:
-    """The toolbox of one process; without a pool, the tools that need the database are missing, and limits are not kept."""
+    """The toolbox of one process; without a pool, tools that need the database are missing and limits are not kept."""
     processes = Processes()
     http = HttpTools(host.strip() for host in settings.http_allow.split(",") if host.strip())
     files = FileTools(settings.file_root, settings.max_output_bytes)

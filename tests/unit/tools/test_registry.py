@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine.errors import NotFound, ValidationFailed
+from engine.limits import Breaker, Rate
 from engine.settings import Settings
 from engine.store.agents import unknown_scopes
 from engine.tools.registry import Catalog, load_catalog, parse_entry, read_entries
@@ -144,15 +145,48 @@ def test_a_transport_that_is_not_there_is_refused(tmp_path: Path, transport: str
     ("member", "content"),
     [
         ("retry", {"max_attempts": 3}),
-        ("rate", {"limit": 1, "per": "1s"}),
-        ("concurrency", 2),
-        ("breaker", {"failures": 3}),
     ],
 )
 def test_a_member_that_would_be_ignored_is_refused(member: str, content: Any) -> None:
     """What the format knows and nothing honours yet is not accepted in silence."""
     with pytest.raises(ValidationFailed, match=f"{member} is not available yet"):
         parse_entry(SEED | {member: content}, "tools.json")
+
+
+def test_limits_are_read() -> None:
+    """Each with what nothing is said of; durations as people write them."""
+    entry = parse_entry(
+        SEED | {"rate": {"limit": 3, "per": "1m"}, "concurrency": 2, "breaker": {"open_for": "90s"}},
+        "tools.json",
+    )
+    assert entry.rate == Rate(3, timedelta(minutes=1), 3)
+    assert entry.rate.interval == timedelta(seconds=20)
+    assert (entry.concurrency, entry.breaker) == (2, Breaker(5, timedelta(seconds=90), 1))
+    assert entry.limited
+    assert not parse_entry(SEED, "tools.json").limited
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer"),
+    [
+        ({"rate": {"limit": 1, "per": "0s"}}, "/rate/per"),
+        ({"rate": {"limit": 1, "per": "soon"}}, "/rate/per"),
+        ({"rate": {"limit": 0, "per": "1s"}}, "/rate/limit"),
+        ({"breaker": {"open_for": "P1M"}}, "/breaker/open_for"),
+        ({"concurrency": 0}, "/concurrency"),
+    ],
+)
+def test_limits_that_mean_nothing_are_refused(members: dict[str, Any], pointer: str) -> None:
+    """With the place at fault."""
+    with pytest.raises(ValidationFailed) as refused:
+        parse_entry(SEED | members, "tools.json")
+    assert [problem.pointer for problem in refused.value.errors] == [pointer]
+
+
+@pytest.mark.parametrize(("limit", "per", "micros"), [(3, 1, 333_334), (1000, 1, 1000), (7, 60, 8_571_429)])
+def test_a_rate_is_never_more_than_its_limit(limit: int, per: int, micros: int) -> None:
+    """What does not divide is rounded up to whole microseconds."""
+    assert Rate(limit, timedelta(seconds=per), 1).interval == timedelta(microseconds=micros)
 
 
 @pytest.mark.parametrize("endpoint", [None, "", "ftp://host/", "my-service:8080/tool", ["http://host/"]])

@@ -1,0 +1,346 @@
+"""Limits around calls: several processes' limiters at work on one database, and what happens when one of them ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from itertools import count
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from engine import db
+from engine.db import Connection, Pool
+from engine.errors import InputInvalid, ToolRejected, ToolUnavailable
+from engine.store import limits
+from engine.tools.calls import Call, Parked
+from engine.tools.entry import ToolEntry
+from engine.tools.limiter import Limiter, open_limiter
+from engine.tools.registry import parse_entry
+from tests.polling import poll_until
+from tests.processes import settings_for
+
+TTL = timedelta(seconds=60)
+HOSTS = 3
+ONE = {"value": 1}
+
+
+def tool(**members: Any) -> ToolEntry:
+    """An entry with these limits."""
+    plain = {"address": "t", "transport": "builtin", "input_schema": {}, "output_schema": {}}
+    return parse_entry(plain | members, "tools.yaml")
+
+
+def call(timeout: float = 60) -> Call:
+    return Call(uuid4(), "step", "key", 1, 1, timedelta(seconds=timeout))
+
+
+async def answer(_entry: ToolEntry, arguments: Any, _call: Call) -> Any:
+    """A tool that works."""
+    return arguments
+
+
+def failing(error: BaseException) -> Callable[..., Awaitable[Any]]:
+    """A tool that does not."""
+
+    async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> Any:
+        raise error
+
+    return begin
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with db.pool(settings_for(database_url), "test", size=8) as made:
+        yield made
+
+
+@pytest.fixture
+async def limiters(pool: Pool) -> AsyncIterator[list[Limiter]]:
+    """What several processes would have, each."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_limiter(pool, TTL)) for _ in range(HOSTS)]
+
+
+async def test_no_more_calls_at_once_than_the_limit(limiters: list[Limiter], pool: Pool) -> None:
+    """Many callers on several hosts: never more of them inside than two, all get their turn, all numbers come back."""
+    entry, inside, most, done = tool(concurrency=2), set[int](), 0, 0
+    numbers = count()
+
+    async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> None:
+        nonlocal most, done
+        own = next(numbers)
+        inside.add(own)
+        most = max(most, len(inside))
+        async with db.connection(pool) as conn:
+            await db.clock(conn)
+        inside.discard(own)
+        done += 1
+
+    async def caller(limiter: Limiter) -> None:
+        left = 5
+        while left:
+            try:
+                await limiter.call(entry, {}, call(), begin)
+            except Parked:
+                continue
+            left -= 1
+
+    await asyncio.gather(*(caller(limiter) for limiter in limiters for _ in range(6)))
+    assert (most, done) == (2, HOSTS * 6 * 5)
+    assert not any(limiter.slots.held for limiter in limiters)
+
+
+async def test_a_call_that_finds_no_number_gives_its_worker_back(limiters: list[Limiter]) -> None:
+    """After a moment and no longer; a canceled caller leaves nothing behind."""
+    entry, free = tool(concurrency=1), asyncio.Event()
+
+    async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> None:
+        await free.wait()
+
+    first = asyncio.create_task(limiters[0].call(entry, {}, call(), begin))
+    await poll_until(lambda: bool(limiters[0].slots.held))
+    waiting = asyncio.create_task(limiters[0].call(entry, {}, call(), begin))
+    with pytest.raises(Parked) as parked:
+        await limiters[1].call(entry, {}, call(), begin)
+    assert parked.value.delay >= timedelta(seconds=1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    free.set()
+    await first
+    await poll_until(lambda: not limiters[0].slots.held)
+    assert await limiters[1].call(entry, ONE, call(), answer) == ONE
+
+
+async def test_a_number_that_cannot_be_prolonged_ends_its_call(pool: Pool, conn: Connection) -> None:
+    """As on waking from a stop that was too long: somebody else may hold it by now."""
+    async with open_limiter(pool, TTL) as limiter:
+        begun, entry = asyncio.Event(), tool(concurrency=1)
+
+        async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        running = asyncio.create_task(limiter.call(entry, {}, call(), begin))
+        await begun.wait()
+        await conn.execute(
+            b"UPDATE duework.tool_slot SET held_by = 'somebody else', held_until = now() + '1 hour'"
+        )
+        await limiter.slots.renew()
+        with pytest.raises(ToolUnavailable, match="could not be prolonged"):
+            await running
+    (row,) = await (await conn.execute(b"SELECT held_by FROM duework.tool_slot")).fetchall()
+    assert row["held_by"] == "somebody else"
+
+
+async def test_numbers_are_prolonged_while_they_are_held(pool: Pool, conn: Connection) -> None:
+    """A call may take far longer than a number is taken for."""
+    async with open_limiter(pool, timedelta(seconds=1.5)) as limiter:
+        begun, free, entry = asyncio.Event(), asyncio.Event(), tool(concurrency=1)
+
+        async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> str:
+            begun.set()
+            await free.wait()
+            return "done"
+
+        running = asyncio.create_task(limiter.call(entry, {}, call(), begin))
+        await begun.wait()
+        first = (await held(conn))["held_until"]
+
+        async def prolonged() -> bool:
+            return bool((await held(conn))["held_until"] > first)
+
+        await poll_until(prolonged)
+        free.set()
+        assert await running == "done"
+
+
+async def held(conn: Connection) -> dict[str, Any]:
+    """The one number that is held."""
+    (row,) = await (
+        await conn.execute(b"SELECT * FROM duework.tool_slot WHERE held_by IS NOT NULL")
+    ).fetchall()
+    return row
+
+
+async def test_no_window_has_more_calls_than_limit_and_burst(limiters: list[Limiter]) -> None:
+    """Many callers on several hosts; each call notes when it began, by the one clock that they share here."""
+    entry, begun = tool(rate={"limit": 50, "per": "1s", "burst": 10}), list[float]()
+
+    async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> None:
+        begun.append(monotonic())
+
+    async def caller(limiter: Limiter) -> None:
+        left = 8
+        while left:
+            try:
+                await limiter.call(entry, {}, call(), begin)
+            except Parked:
+                continue
+            left -= 1
+
+    await asyncio.gather(*(caller(limiter) for limiter in limiters for _ in range(5)))
+    windows = [sum(start <= other < start + 1 for other in begun) for start in begun]
+    assert len(begun) == HOSTS * 5 * 8
+    assert max(windows) <= 60
+
+
+async def test_many_calls_take_few_statements(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket that is far from empty is not asked for each call."""
+    asked, take = count(), limits.take_tokens
+
+    async def counted(*given: Any, **named: Any) -> limits.Tokens:
+        next(asked)
+        return await take(*given, **named)
+
+    monkeypatch.setattr(limits, "take_tokens", counted)
+    entry = tool(rate={"limit": 100_000, "per": "1s"})
+    async with open_limiter(pool, TTL) as limiter:
+        for _ in range(40):
+            await asyncio.gather(*(limiter.call(entry, {}, call(), answer) for _ in range(10)))
+    assert next(asked) < 100
+
+
+async def test_a_spent_rate_parks_the_run(limiters: list[Limiter]) -> None:
+    """Who has to wait for long gives its worker back, and is told when to come again."""
+    entry = tool(rate={"limit": 1, "per": "1h"})
+    assert await limiters[0].call(entry, ONE, call(), answer) == ONE
+    for limiter, hours in ((limiters[0], 1), (limiters[1], 2)):
+        with pytest.raises(Parked) as parked:
+            await limiter.call(entry, ONE, call(), answer)
+        assert not parked.value.called
+        assert timedelta(0) < parked.value.delay <= min(timedelta(hours=hours), timedelta(minutes=11))
+
+
+BREAKER = {"failures": 3, "open_for": "1h", "successes": 1}
+
+
+async def fail(limiter: Limiter, entry: ToolEntry, error: BaseException | None = None) -> None:
+    error = error or ToolUnavailable("down")
+    with pytest.raises(type(error)):
+        await limiter.call(entry, {}, call(), failing(error))
+
+
+async def test_a_breaker_opens_for_all_hosts(limiters: list[Limiter], conn: Connection) -> None:
+    """Failures of several hosts count together; then nobody calls, and everybody says until when."""
+    entry = tool(breaker=BREAKER)
+    with capture_logs() as logs:
+        await fail(limiters[0], entry)
+        await fail(limiters[0], entry, TimeoutError())
+        await limiters[0].breakers.exchange()
+        await fail(limiters[1], entry)
+        await limiters[1].breakers.exchange()
+    assert [line["event"] for line in logs if "breaker" in line["event"]] == ["breaker.opened"]
+    await limiters[0].breakers.exchange()
+    for limiter in limiters:
+        with pytest.raises(ToolUnavailable, match="left alone") as refused:
+            await limiter.call(entry, {}, call(), failing(AssertionError("called")))
+        assert refused.value.retry_after is not None
+        assert timedelta(minutes=50) < refused.value.retry_after <= timedelta(hours=1)
+    (row,) = await limits.breakers(conn)
+    assert (row["state"], row["failures"]) == ("open", 3)
+
+
+async def test_a_process_stops_at_its_own_failures(pool: Pool) -> None:
+    """Without waiting for the exchange."""
+    entry = tool(breaker=BREAKER)
+    async with open_limiter(pool, TTL) as limiter:
+        for _ in range(3):
+            await fail(limiter, entry)
+        with pytest.raises(ToolUnavailable, match="left alone"):
+            await limiter.call(entry, {}, call(), answer)
+
+
+@pytest.mark.parametrize(
+    "error", [InputInvalid("x"), ToolRejected("no"), Parked(timedelta(1)), asyncio.CancelledError()]
+)
+async def test_what_says_nothing_about_the_tool_does_not_count(pool: Pool, error: BaseException) -> None:
+    """An input that is wrong, a refusal, a wait, a cancellation."""
+    entry = tool(breaker=BREAKER)
+    async with open_limiter(pool, TTL) as limiter:
+        for _ in range(5):
+            await fail(limiter, entry, error)
+        assert await limiter.call(entry, ONE, call(), answer) == ONE
+
+
+async def test_a_success_in_between_begins_anew(limiters: list[Limiter], conn: Connection) -> None:
+    """Within a process, and over an exchange."""
+    entry = tool(breaker=BREAKER)
+    for limiter in limiters[:2]:
+        for _ in range(2):
+            await fail(limiter, entry)
+        await limiter.breakers.exchange()
+        await limiter.call(entry, ONE, call(), answer)
+        await limiter.breakers.exchange()
+    assert [(row["state"], row["failures"]) for row in await limits.breakers(conn)] == [("closed", 0)]
+
+
+async def test_a_healthy_tool_writes_nothing(pool: Pool, conn: Connection) -> None:
+    """However often it is called."""
+    entry = tool(breaker=BREAKER)
+    async with open_limiter(pool, TTL) as limiter:
+        for _ in range(50):
+            await limiter.call(entry, ONE, call(), answer)
+        await limiter.settle()
+    assert await limits.breakers(conn) == []
+
+
+async def test_one_probe_at_a_time_closes_it(limiters: list[Limiter], conn: Connection) -> None:
+    """When the pause is over, one call of all hosts goes through while the others are refused; then all may."""
+    entry, inside = tool(breaker=BREAKER), count()
+    for _ in range(3):
+        await fail(limiters[0], entry)
+    await limiters[0].breakers.exchange()
+    await conn.execute(b"UPDATE duework.tool_breaker SET open_until = now()")
+    for limiter in limiters:
+        await limiter.breakers.exchange()
+    reached, free = asyncio.Event(), asyncio.Event()
+
+    async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> str:
+        next(inside)
+        reached.set()
+        await free.wait()
+        return "up"
+
+    calls = [
+        asyncio.create_task(limiter.call(entry, {}, call(), begin)) for limiter in limiters for _ in range(3)
+    ]
+    await reached.wait()
+    await poll_until(lambda: sum(each.done() for each in calls) == len(calls) - 1)
+    free.set()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert answers.count("up") == 1
+    assert sum(isinstance(each, ToolUnavailable) for each in answers) == len(calls) - 1
+    assert next(inside) == 1
+    for limiter in limiters:
+        await limiter.breakers.exchange()
+        assert await limiter.call(entry, ONE, call(), answer) == ONE
+    assert [row["state"] for row in await limits.breakers(conn)] == ["closed"]
+
+
+async def test_a_probe_that_fails_opens_it_again(limiters: list[Limiter], conn: Connection) -> None:
+    """For the whole pause; one that was canceled leaves the next to another."""
+    entry = tool(breaker=BREAKER)
+    for _ in range(3):
+        await fail(limiters[0], entry)
+    for error, state in ((asyncio.CancelledError(), "half_open"), (ToolUnavailable("down"), "open")):
+        await limiters[0].breakers.exchange()
+        await conn.execute(
+            b"UPDATE duework.tool_breaker SET open_until = CASE WHEN state = 'open' THEN now() END"
+        )
+        await limiters[0].breakers.exchange()
+        await fail(limiters[0], entry, error)
+        await limiters[0].breakers.exchange()
+        assert [row["state"] for row in await limits.breakers(conn)] == [state]
+
+
+async def test_waiting_to_be_let_in_is_no_part_of_the_timeout(limiters: list[Limiter]) -> None:
+    """A call of a busy tool has its whole time once it begins."""
+    entry = tool(rate={"limit": 4, "per": "1s", "burst": 1})
+    given = [limiters[0].call(entry, ONE, call(timeout=0.1), answer) for _ in range(3)]
+    assert await asyncio.gather(*given) == [ONE] * 3
