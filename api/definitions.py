@@ -24,6 +24,7 @@ from engine.db import Row
 from engine.errors import Conflict, NotFound, Problem, ValidationFailed
 from engine.pipeline import Definition, Document
 from engine.pipeline.seed import place_in_seed
+from engine.schedule.preview import over
 from engine.store import ledger, tasks
 
 SHOWN = 5
@@ -86,13 +87,21 @@ def summary(
     if row is not None:
         answer |= {"id": row["id"], "version": row["version"], "status": row["status"]}
     if admitted is not None:
-        answer["warnings"] = [warning.as_dict() for warning in admitted.warnings]
+        answer["warnings"] = warnings(admitted, now if result != "unchanged" else None)
     if row is not None and row["status"] == "active":
         given = upcoming(row, now, SHOWN)
         schedule, options = ledger.schedule_from(row), row["schedule_options"]
         found = timetable.shown(schedule, options, now, SHOWN, key=str(row["id"]), given=given)
         answer |= {name: found[name] for name in EFFECTS}
     return answer
+
+
+def warnings(admitted: Admitted, now: datetime | None) -> list[dict[str, Any]]:
+    """What is legal and often not meant; `now` is when it is stored, if it is."""
+    schedule = admitted.definition.schedule
+    past = over(schedule.compile(), now - ledger.GRACE) if now else ()
+    found = (*admitted.warnings, *(Problem("in_the_past", text, schedule.place("")) for text in past))
+    return [warning.as_dict() for warning in found]
 
 
 def upcoming(row: Row, now: datetime, count: int, planned: Sequence[datetime] = ()) -> list[datetime]:

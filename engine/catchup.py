@@ -30,6 +30,7 @@ SPARE = 100
 
 DEFAULT_WINDOW = timedelta(days=1)
 DEFAULT_LIMIT = 100
+_MOST = {"none": 0, "last": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class Catchup:
     @classmethod
     def of(cls, options: Mapping[str, Any], grace: timedelta) -> Catchup:
         """From the `catchup` member of a task's schedule options."""
-        given = options.get("catchup") or {}
+        given = options.get("catchup")
+        if not given:
+            return cls(grace=grace)
         window = parse_duration(given["window"]) if "window" in given else DEFAULT_WINDOW
         return cls(given.get("policy", "last"), window, given.get("max", DEFAULT_LIMIT), grace)
 
@@ -64,7 +67,7 @@ class Catchup:
     @property
     def most(self) -> int:
         """How many late instants may run."""
-        return {"none": 0, "last": 1, "all": self.limit}[self.policy]
+        return _MOST[self.policy] if self.policy in _MOST else {"all": self.limit}[self.policy]
 
     def expiry(self, instant: datetime, replaced: datetime | None) -> datetime:
         """When an unstarted run of `instant` becomes missed: `replaced` is the instant that is `most` later.
@@ -108,6 +111,13 @@ def first_run(
     """
     after = now - grace if schedule.kind == "once" else now
     return next((one for one in schedule.next(after, len(begun) + 1) if one not in begun), None)
+
+
+def passed(schedule: Schedule, now: datetime, grace: timedelta) -> Range | None:
+    """The instant of a `once` that is over when its task is stored at `now`: no catch-up policy brings it back."""
+    if schedule.kind != "once" or schedule.next(now - grace):
+        return None
+    return span(schedule, schedule.next(None)[0], now, "missed", "it had passed when the task was stored")
 
 
 def plan(

@@ -51,6 +51,9 @@ class Metrics:
         self.probes = Counter(
             "duework_probes_total", "Probes of conditions by what followed", ("decision",), registry=r
         )
+        self._add_states(r)
+
+    def _add_states(self, r: CollectorRegistry) -> None:
         self.slots_busy = Gauge("duework_worker_slots_busy", "Runs under way in this process", registry=r)
         self.queue_ready = Gauge("duework_queue_ready", "Rows that could be leased now", registry=r)
         self.queue_oldest = Gauge(
@@ -59,6 +62,16 @@ class Metrics:
         self.tick_age = Gauge(
             "duework_tick_age_seconds",
             "Time since any scheduler's last tick; +Inf without a scheduler",
+            registry=r,
+        )
+        self.tick_late_after = Gauge(
+            "duework_tick_late_after_seconds",
+            "The age at which that scheduler counts as gone: three of its intervals, at least 30 s",
+            registry=r,
+        )
+        self.tasks_set_aside = Gauge(
+            "duework_tasks_set_aside",
+            "Active tasks that no tick could plan (task.schedule_error)",
             registry=r,
         )
 

@@ -5,9 +5,10 @@ jobs, because the one truth about what is due is the task table.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -20,13 +21,17 @@ from engine.settings import Settings
 from engine.store import workers
 from engine.store.workers import Process
 from scheduler import reaper, retention, rotation, zones
-from scheduler.tick import tick
+from scheduler.spoilt import SPOILT, apart
+from scheduler.tick import draw, write
 
 Round = tuple[str, Callable[[], Awaitable[object]], timedelta]
 """A name, what is done, and how often."""
 ROTATE_EVERY = timedelta(seconds=5)
 MAINTAIN_EVERY = timedelta(hours=1)
 TICKS_IN_A_ROW = 100
+LANES = 2
+LATE = timedelta(seconds=30)
+"""A scheduler that has not ticked for three intervals, or for this long if that is more, counts as gone."""
 
 
 async def serve(settings: Settings) -> None:
@@ -84,20 +89,43 @@ def _add(
 async def ticks(
     settings: Settings, pool: Pool, metrics: Metrics, process: Process, *, now: datetime | None = None
 ) -> None:
-    """Tick until nothing more is due within the horizon, each tick a transaction of its own."""
+    """Tick until nothing more is due within the horizon, each tick a transaction of its own.
+
+    Where much is due two ticks are under way: one plans while the server writes what the other has planned.
+    They are as safe beside each other as those of two schedulers.
+    """
     log = telemetry.logger("scheduler.tick")
-    for _ in range(TICKS_IN_A_ROW):
-        with metrics.tick_seconds.time():
-            async with db.transaction(pool) as conn:
-                done = await tick(
-                    conn, settings.horizon, settings.misfire_grace, settings.tick_batch, now=now
+    turn = asyncio.Lock()
+
+    async def one(only: Sequence[UUID] | None = None) -> bool:
+        async with db.transaction(pool) as conn:
+            async with turn:
+                drawn = await draw(
+                    conn, settings.horizon, settings.misfire_grace, settings.tick_batch, only=only, now=now
                 )
-                await workers.beat_scheduler(conn, process)
+            done = await write(conn, drawn, now=now)
+            await workers.beat_scheduler(conn, process, max(LATE, 3 * settings.tick_interval))
         metrics.materialised.inc(done.occurrences)
         if done.occurrences:
             log.debug("tick.done", tasks=done.tasks, occurrences=done.occurrences)
-        if not done.more:
-            return
+        return done.more
+
+    async def lane(most: int) -> bool:
+        more = True
+        while more and most:
+            most -= 1
+            try:
+                with metrics.tick_seconds.time():
+                    more = await one()
+            except SPOILT:
+                await apart(pool, settings, one, now)
+        return more
+
+    if await lane(1):
+        most = TICKS_IN_A_ROW // LANES
+        for outcome in await asyncio.gather(*(lane(most) for _ in range(LANES)), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 def _guarded(

@@ -28,7 +28,8 @@ async def create(call: Call) -> Answer:
         return await _dry(call, row, admitted)
     body = await _in_full(call, row)
     headers = {"Location": call.link(f"/tasks/{row['id']}"), "ETag": entity_tag(row["version"], body)}
-    return Answer(body, 201, headers)
+    told = definitions.warnings(admitted, await db.clock(call.conn))
+    return Answer(body | {"warnings": told} if told else body, 201, headers)
 
 
 async def listing(call: Call) -> Answer:

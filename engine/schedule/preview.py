@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from engine.schedule import cron, dst, moments, rruler
 from engine.schedule.content import parse_content
+from engine.schedule.refusals import shown
 from engine.schedule.schedules import UNTIMED, Schedule, restore_schedule
 from engine.schedule.words import describe
 
@@ -154,12 +155,19 @@ def preview(
         describe(schedule),
         schedule.kind,
         zone.key,
-        schedule.warnings,
+        (*schedule.warnings, *over(schedule, after)),
         tuple(fires(schedule, instants)),
         tuple(left_out(schedule, after, _reach(after, instants, limit))) if timed else (),
         tuple(day for day in days if day.instants or day.left_out),
         len(instants) < limit,
     )
+
+
+def over(schedule: Schedule, now: datetime) -> tuple[str, ...]:
+    """The warning that the moment of a `once` lies before `now`, if it does."""
+    if schedule.kind != "once" or schedule.next(now):
+        return ()
+    return (f"{shown(schedule.expr)} has passed by {now:%Y-%m-%dT%H:%M:%SZ}: it will not run",)
 
 
 def fires(schedule: Schedule, instants: Sequence[datetime]) -> Iterator[Fire]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 
 from engine import catchup, db
 from engine.catchup import Range
@@ -25,6 +25,8 @@ from engine.store import leases
 from engine.store.tables import occurrence
 
 GRACE = timedelta(seconds=30)
+UNREADABLE = (ValidationFailed, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What comes of planning a stored task that nobody checked: SQL wrote it, or an older version did."""
 
 
 def schedule_of(spec: ScheduleSpec, now: datetime, *, anchor: datetime | None = None) -> Schedule:
@@ -89,18 +91,26 @@ async def close(conn: Connection, current: Row, now: datetime) -> list[datetime]
 
 
 async def _begun(conn: Connection, task_id: UUID, since: datetime) -> list[datetime]:
+    """The instants after `since` that were seen to: begun, or skipped because zone data moved here what had run."""
     columns = occurrence.c
+    seen_to = or_(columns.run_id.is_not(None), columns.disposition == "skipped")
     statement = select(columns.scheduled_for).where(
-        columns.task_id == task_id, columns.scheduled_for > since, columns.run_id.is_not(None)
+        columns.task_id == task_id, columns.scheduled_for > since, seen_to
     )
     return [row["scheduled_for"] for row in await db.select(conn, statement.order_by(columns.scheduled_for))]
 
 
 async def _cut_ranges(conn: Connection, task_id: UUID, schedule: Schedule, now: datetime) -> None:
-    """Take back the part of a snooze that lies ahead: the change that follows plans those instants anew."""
+    """Take back the part of a snooze that lies ahead: the change that follows plans those instants anew.
+
+    Invariant: a line `skipped` stays. Ahead there is one only where an instant that had run was moved (`replanning`),
+    and without it what has run at the old time would run again at the new one.
+    """
     columns = occurrence.c
     ahead = func.coalesce(columns.last_for, columns.scheduled_for) > now
-    statement = delete(occurrence).where(columns.task_id == task_id, columns.run_id.is_(None), ahead)
+    statement = delete(occurrence).where(
+        columns.task_id == task_id, columns.run_id.is_(None), columns.disposition != "skipped", ahead
+    )
     for row in await db.select(conn, statement.returning(occurrence)):
         left = catchup.span(
             schedule, row["scheduled_for"], now + catchup.TICK, row["disposition"], row["reason"]

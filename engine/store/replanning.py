@@ -19,7 +19,6 @@ from sqlalchemy import func, select
 from engine import catchup, db
 from engine.catchup import Range
 from engine.db import Connection, Row
-from engine.errors import ValidationFailed
 from engine.schedule import Schedule, tzdata_version
 from engine.store import leases, ledger
 from engine.store.tables import occurrence, task
@@ -37,7 +36,7 @@ async def replan(conn: Connection, rows: Sequence[Row]) -> dict[UUID, datetime |
     for row in rows:
         try:
             schedule = ledger.schedule_from(row)
-        except ValidationFailed:
+        except ledger.UNREADABLE:
             continue  # the tick sets it aside, loudly, when it comes due
         if not _holds(schedule, [*planned[row["id"]], row["next_run"]], row["at"]):
             moved[row["id"]] = await _anew(conn, row, schedule, planned[row["id"]])
@@ -93,14 +92,15 @@ async def _told(conn: Connection, row: Row, schedule: Schedule, anchor: datetime
     """Up to when the ledger is complete. An instant that ran before its new time came does not run again then."""
     columns = occurrence.c
     last = func.coalesce(columns.last_for, columns.scheduled_for).label("at")
-    statement = select(last, columns.run_id).where(
+    statement = select(last, columns.run_id, columns.disposition).where(
         columns.task_id == row["id"], columns.scheduled_for < anchor
     )
     found = await db.select(conn, statement.order_by(columns.scheduled_for.desc()).limit(1))
     if not found:
         return anchor - catchup.FARTHEST
     at: datetime = found[0]["at"]
-    again = catchup.counterpart(schedule, at) if found[0]["run_id"] else None
+    seen_to = found[0]["run_id"] or found[0]["disposition"] == "skipped"
+    again = catchup.counterpart(schedule, at) if seen_to else None
     if again is None or again <= at:
         return at
     if again > row["at"]:

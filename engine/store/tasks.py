@@ -71,6 +71,7 @@ async def create(
     if await db.select(conn, select(task.c.id).where(task.c.name == name)):
         raise Conflict(f"a task named {name!r} exists; choose another name, or PATCH that one")
     rows = await db.select(conn, insert(task).values(values).returning(task))
+    await ledger.add_ranges(conn, rows[0]["id"], catchup.passed(schedule, now, ledger.GRACE))
     await _add_version(conn, rows[0], definition, author)
     return rows[0]
 
@@ -95,11 +96,13 @@ async def change(
         "version": current["version"] + 1,
         "next_run": catchup.first_run(schedule, now, ledger.GRACE, begun) if active else None,
         "set_name": set_name or current["set_name"],
+        "schedule_error": None,
         "updated_at": now,
     }
     if _asked(current["schedule_options"]) != _asked(definition.schedule.options):
         values |= UNKNOWN
     changed = await _update(conn, current["id"], values)
+    await ledger.add_ranges(conn, current["id"], catchup.passed(schedule, now, ledger.GRACE))
     await _add_version(conn, changed, definition, author)
     return changed
 
@@ -261,7 +264,7 @@ async def _set_status(
     conn: Connection, current: Row, status: str, now: datetime, reason: str | None, **more: Any
 ) -> Row:
     values = {"status": status, "status_reason": reason, "status_changed_at": now, "updated_at": now}
-    planned = {"next_run": None, "tzdata_version": tzdata_version()}
+    planned = {"next_run": None, "schedule_error": None, "tzdata_version": tzdata_version()}
     return await _update(conn, current["id"], planned | values | more)
 
 

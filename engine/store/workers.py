@@ -6,6 +6,7 @@ import os
 import socket
 import uuid
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -48,9 +49,10 @@ async def forget(conn: Connection, process_id: str) -> None:
     await db.execute(conn, "forget_workers", {"id": process_id})
 
 
-async def beat_scheduler(conn: Connection, process: Process) -> None:
-    """Say that this scheduler ticked."""
-    await db.execute(conn, "beat_scheduler", asdict(process) | {"tzdata_version": tzdata_version()})
+async def beat_scheduler(conn: Connection, process: Process, late_after: timedelta) -> None:
+    """Say that this scheduler ticked, and that it is late when it has not ticked again after so long."""
+    more = {"tzdata_version": tzdata_version(), "late_after": late_after}
+    await db.execute(conn, "beat_scheduler", asdict(process) | more)
 
 
 async def forget_scheduler(conn: Connection, process_id: str) -> None:
@@ -83,7 +85,9 @@ async def queue(conn: Connection, *, limit: int = 50) -> list[Row]:
 
 
 async def queue_state(conn: Connection) -> Row:
-    """{tick_age, workers, ready, oldest, leased}: ages as timedelta, None where there is nothing."""
+    """{tick_age, tick_late_after, ticking, set_aside, workers, ready, oldest, leased}: ages as timedelta, None
+    where there is nothing. `ticking`: some scheduler is not late, by its own word; `tick_late_after` is the word of
+    the one that ticked last. `set_aside` counts active tasks that no tick could plan."""
     row = await db.fetch_one(conn, "queue_state")
     assert row is not None, "a select without FROM always has one row"
     return row

@@ -120,11 +120,17 @@ def _processes(state: db.Row) -> Iterator[Finding]:
     age, alive, oldest = state["tick_age"], state["workers"], state["oldest"]
     if age is None:
         yield Finding("scheduler", "fail", "none is running", "run `duework scheduler`, or `duework up`")
-    elif age > LATE:
+    elif not state["ticking"]:
         text = f"the last tick was {age.total_seconds():.0f} s ago"
         yield Finding("scheduler", "fail", text, "run `duework scheduler`, and look at its log")
     else:
         yield Finding("scheduler", "ok", f"ticked {age.total_seconds():.1f} s ago")
+    if state["set_aside"]:
+        text = f"{state['set_aside']} cannot be planned and have been set aside"
+        mend = (
+            "SELECT name, schedule_error FROM duework.task WHERE schedule_error IS NOT NULL; apply them again"
+        )
+        yield Finding("tasks", "fail", text, mend)
     if not alive:
         yield Finding("workers", "fail", "none is alive", "run `duework worker`, or `duework up`")
     else:

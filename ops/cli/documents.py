@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.errors import NotFound, Problem, ValidationFailed
-from engine.pipeline import Definition, Document, is_error, lint, load_documents, parse_definition
+from engine.pipeline import Definition, Document, examine, load_documents
+from engine.pipeline.seed import place_in_seed
+from engine.schedule.preview import over
 from engine.tools.registry import Catalog
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -69,14 +72,18 @@ def _text(path: Path) -> str:
 
 
 def _judged(source: str, document: Document, catalog: Catalog) -> Checked:
-    try:
-        definition = parse_definition(document)
-    except ValidationFailed as error:
-        return Checked(source, document, None, tuple(error.errors))
-    findings = lint(definition, catalog.entries, document)
-    errors = tuple(each for each in findings if is_error(each))
-    warnings = tuple(each for each in findings if not is_error(each))
-    return Checked(source, document, definition, errors, warnings)
+    examined = examine(document, catalog.entries)
+    past = () if examined.definition is None else _past(examined.definition, document)
+    return Checked(source, document, examined.definition, examined.errors, (*examined.warnings, *past))
+
+
+def _past(definition: Definition, document: Document) -> Iterator[Problem]:
+    """The warning that the moment of a `once` has passed, which only a clock can tell."""
+    written = definition.schedule.place("")
+    pointer = place_in_seed(written) if definition.source_format == "seed" else written
+    line, column = document.position(pointer) or (None, None)
+    for text in over(definition.schedule.compile(), datetime.now(UTC)):
+        yield Problem("in_the_past", text, pointer, line, column)
 
 
 def _named_once(found: Sequence[Checked]) -> Iterator[Checked]:

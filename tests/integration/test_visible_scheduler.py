@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from datetime import timedelta
 
 import pytest
 
 from engine.db import Connection
 from engine.settings import Settings
+from engine.store import workers
+from engine.store.workers import Process
 from ops.cli.main import run
 from tests.factories import make_task, until
 from tests.integration.api.clients import client, running
@@ -56,6 +59,19 @@ async def test_a_scheduler_that_stopped_is_seen(
         assert "run `duework scheduler`" in mend
         await crew.scheduler()
         assert (await api.get("/ready")).status_code == 200
+
+
+async def test_a_scheduler_that_ticks_seldom_is_not_missed(conn: Connection, database_url: str) -> None:
+    """Its own interval decides after how long it is late, and the metrics say after how long that is."""
+    settings = Settings(database_url=database_url, environment="development")
+    seldom = timedelta(minutes=3)
+    await workers.beat_scheduler(conn, Process.here("scheduler"), seldom)
+    async with running(settings) as app, client(app) as api:
+        await conn.execute(AGED)
+        assert (await api.get("/ready")).json()["checks"]["scheduler"] is True
+        assert "duework_tick_late_after_seconds 180.0" in (await api.get("/metrics")).text
+        await conn.execute("UPDATE duework.scheduler SET last_tick = last_tick - %s", [seldom])
+        assert (await api.get("/ready")).json()["checks"]["scheduler"] is False
 
 
 async def test_a_scheduler_that_hangs_is_seen(conn: Connection, crew: Crew) -> None:

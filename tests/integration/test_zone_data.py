@@ -12,11 +12,12 @@ from uuid import UUID
 import pytest
 
 from engine.db import Connection, Row
+from engine.pipeline import parse_definition
 from engine.schedule import tzdata_version
 from engine.store import leases, ledger, replanning, tasks
 from scheduler import zones
 from scheduler.tick import tick
-from tests.factories import make_task, one, rows, until
+from tests.factories import document, make_task, one, rows, run_row, until
 from tests.processes import Crew
 
 T0 = datetime(2026, 1, 12, 12, 0, tzinfo=UTC)
@@ -138,6 +139,34 @@ async def test_what_has_started_stays(conn: Connection) -> None:
     (skipped,) = await rows(conn, "SELECT * FROM duework.occurrence WHERE disposition = 'skipped'")
     assert skipped["scheduled_for"] == NINE + HOUR, "nine o'clock comes again, and was seen to"
     assert "had run at 2026-01-13T07:00:00+00:00" in skipped["reason"]
+
+
+@pytest.mark.parametrize("change", ["edit", "pause", "snooze"])
+async def test_a_change_does_not_bring_back_what_has_run(conn: Connection, change: str) -> None:
+    """Nine o'clock ran and moved an hour on; whatever people do to the task meanwhile, it does not run again then."""
+    task = await make_task(conn, schedule=MORNING, now=T0)
+    assert await tick_all(conn, NINE - 15 * SECOND) == 1
+    (held,) = await leases.lease(conn, "w1", 1, HOUR, now=NINE)
+    await leases.settle(conn, [run_row(held)], [])
+    await older(conn, timezone="Europe/Berlin")
+    now = NINE + HOUR / 2
+    assert await renew(conn, now) == 1
+    async with conn.transaction():
+        if change == "edit":
+            schedule = MORNING | {"timezone": "Europe/Berlin"}
+            edited = parse_definition(document("job", schedule=schedule, priority=2))
+            await tasks.change(conn, await tasks.get(conn, "job", lock=True), edited, now)
+        elif change == "pause":
+            await tasks.pause(conn, "job", now)
+            await tasks.resume(conn, "job", now + HOUR)
+        else:
+            await tasks.snooze(conn, "job", now, now + HOUR / 4, None)
+    await tick_all(conn, NINE + HOUR - 15 * SECOND)
+    await tick_all(conn, NINE + HOUR + SECOND)
+    assert await ran(conn, task["id"]) == [NINE]
+    again = "SELECT disposition, last_for FROM duework.occurrence WHERE scheduled_for = %s"
+    assert await rows(conn, again, NINE + HOUR) == [{"disposition": "skipped", "last_for": None}]
+    assert (await of(conn))["next_run"] == NINE + 25 * HOUR
 
 
 async def test_newer_data_is_left_to_who_has_it(conn: Connection) -> None:

@@ -119,9 +119,10 @@ async def measured(url: str, minute: datetime, idle: int) -> dict[str, Any]:
         for _ in range(5):
             await tick(minute - timedelta(hours=1))
         before = _resident()
+        worked = time.process_time()
         with mock.patch.object(db, "query", counted):
             took = await tick(minute - AHEAD)
-        peak = _resident()
+        worked, peak = time.process_time() - worked, _resident()
         waits = sorted([await tick(minute - AHEAD) for _ in range(idle)])
         async with db.connection(pool) as conn:
             buffers = await _buffers(conn, settings, minute)
@@ -129,6 +130,7 @@ async def measured(url: str, minute: datetime, idle: int) -> dict[str, Any]:
     return {
         "rows": row["n"],
         "seconds": took,
+        "cpu": worked,
         "statements": sum(sent.values()),
         "before": before,
         "grown": peak - before,
@@ -174,7 +176,9 @@ async def run(url: str, tasks: int, due: int, rounds: int, idle: int) -> None:
     print(f"{tasks} tasks, {due} due in one minute, medians of {rounds}\n")
     print(f"materialised {middle['rows']:>10.0f} rows in {middle['seconds']:.2f} s")
     print(f"             {middle['rows'] / middle['seconds']:>10.0f} rows/s")
-    print(f"             {middle['statements']:>10.0f} statements")
+    print(
+        f"             {middle['statements']:>10.0f} statements, {middle['cpu']:.2f} s of the scheduler's CPU"
+    )
     print(f"memory       {middle['before']:>10.1f} MB before, {middle['grown']:.1f} MB more at its peak")
     print(f"idle tick    {middle['p50']:>10.2f} ms p50, {middle['p95']:.2f} ms p95, of {idle}")
     print(f"lock_due_tasks {middle['buffers']:>8.0f} pages when nothing is due")

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from engine.db import Connection
-from tests.factories import one
+from tests.factories import one, rows
 from tests.integration.api.clients import client as client_of
 from tests.integration.api.clients import pipeline, token_for
 
@@ -189,3 +189,17 @@ async def test_a_preview_needs_the_scope_to_read_tasks(api: httpx2.AsyncClient, 
     async with client_of(app, await token_for(app, "run:read")) as other:
         assert (await other.get("/tasks/job/next")).status_code == 403
         assert (await other.post("/schedules/preview", json={"schedule": NIGHTLY})).status_code == 403
+
+
+async def test_a_once_in_the_past_is_warned_of(api: httpx2.AsyncClient, conn: Connection) -> None:
+    """Preview, plan and answer of a new task say that it will not run; the ledger says that it was missed."""
+    once = {"once": "2001-01-01T09:00:00"}
+    seen = (await api.post("/schedules/preview", json={"schedule": once})).json()
+    assert any("will not run" in text for text in seen["warnings"])
+    answer = await api.post("/tasks", json=pipeline("late", schedule=once))
+    assert answer.status_code == 201
+    assert [each["code"] for each in answer.json()["warnings"]] == ["in_the_past"]
+    (plan,) = (await api.post("/apply", json=[pipeline("late", schedule=once, title="x")])).json()["results"]
+    assert [each["code"] for each in plan["warnings"]] == ["in_the_past"]
+    lines = await rows(conn, "SELECT disposition, run_id FROM duework.occurrence")
+    assert lines == [{"disposition": "missed", "run_id": None}]

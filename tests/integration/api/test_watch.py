@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import httpx2
 import pytest
 from starlette.applications import Starlette
@@ -29,7 +31,7 @@ async def test_the_catalog_is_shown(api: httpx2.AsyncClient) -> None:
 async def test_workers_and_schedulers_are_listed(api: httpx2.AsyncClient, conn: Connection) -> None:
     """Those heard of lately are alive."""
     await workers.beat(conn, PROCESS, slots=4, busy=1, labels={"zone": "a"}, draining=False)
-    await workers.beat_scheduler(conn, PROCESS)
+    await workers.beat_scheduler(conn, PROCESS, timedelta(seconds=30))
     (worker,) = (await api.get("/workers")).json()["items"]
     assert (worker["id"], worker["slots"], worker["alive"]) == ("w-1", 4, True)
     await conn.execute("UPDATE duework.worker SET last_seen = now() - interval '1 minute'")
@@ -104,7 +106,7 @@ async def test_readiness_names_its_checks(app: Starlette, conn: Connection) -> N
             "database": True, "migrations": True, "scheduler": False, "reflex_layer": True,
         }  # fmt: skip
         assert waiting.headers["retry-after"] == "5"
-        await workers.beat_scheduler(conn, PROCESS)
+        await workers.beat_scheduler(conn, PROCESS, timedelta(seconds=30))
         for path in ("/ready", "/health/ready", "/v1/ready"):
             assert (await api.get(path)).json()["ready"] is True
         await conn.execute("UPDATE duework.scheduler SET last_tick = now() - interval '31 seconds'")
