@@ -99,7 +99,14 @@ class Process:
             self._hear(**json.loads(line))
         if not data:
             self._loop.remove_reader(self._control)
+            self._take_over()
             self._finish(Ending(fault="its guard has ended"))
+
+    def _take_over(self) -> None:
+        """A guard that was killed itself leaves its process to us; what is in other groups is lost sight of."""
+        if self.pid is not None and not self.ended.done():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _hear(self, pid: int | None = None, fault: str = "", code: int | None = None) -> None:
         if pid is not None:

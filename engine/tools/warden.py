@@ -14,31 +14,39 @@ and nothing of the user's is in it. Linux; elsewhere a process group is all that
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cache
+from types import FrameType
 from typing import Any
 
 POLITELY = b"T"
 """What the worker sends for SIGTERM and a grace; anything else, and the end of its socket, is SIGKILL at once."""
-_DEATH_SIGNAL, _SUBREAPER = 1, 36  # prctl(2)
-_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD)
+_SUBREAPER = 36  # prctl(2)
 
 
 def main() -> None:
     """Fork a guard for every four descriptors that come through the door (fd 0), until it is closed."""
-    for (
-        number
-    ) in _OURS:  # a Ctrl-C or a stop of the service is the worker's to answer; guards are not waited for
-        signal.signal(number, signal.SIG_IGN)
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # a stop of the service is the worker's to answer
+        signal.signal(number, _pass)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guards are not waited for
     door = socket.socket(fileno=0)
+    _adopt(0)  # loads the C library here, and not in every guard
+    gc.disable()  # a collection would write to pages that guards share with this process
     while True:
         word, descriptors, _, _ = socket.recv_fds(door, 1, 4)
         if not word:
@@ -54,27 +62,30 @@ def main() -> None:
             os.close(descriptor)
 
 
+def _pass(_number: int, _frame: FrameType | None) -> None:
+    """A handler, because what is ignored would be ignored by the processes that we start, too."""
+
+
 def _guard(control: int, stdin: int, stdout: int, stderr: int) -> None:
     """One process, from its start until nothing of it is left."""
-    _prctl(_SUBREAPER, 1)
+    _adopt(1)
     channel = socket.socket(fileno=control)
     order = _order(channel)
     if order is None:
         return
     news, wake = os.pipe()
     os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.signal(signal.SIGCHLD, _pass)
     signal.set_wakeup_fd(wake)
-    for descriptor in (control, stdin, stdout, stderr):
-        os.set_inheritable(descriptor, False)
-    pid, fault = _start(order, (stdin, stdout, stderr))
+    process, fault = _start(order, (stdin, stdout, stderr))
     for descriptor in (stdin, stdout, stderr):
         os.close(descriptor)
-    _tell(channel, {"fault": fault} if fault else {"pid": pid})
-    if not fault:
-        _watch(channel, news, pid, order["grace"])
-    code = _end(pid)
-    _tell(channel, {"code": code})
+    if process is None:
+        _tell(channel, {"fault": fault})
+        return
+    _tell(channel, {"pid": process.pid})
+    _watch(channel, news, process.pid, order["grace"])
+    _tell(channel, {"code": _end(process.pid)})
 
 
 def _order(channel: socket.socket) -> dict[str, Any] | None:
@@ -100,36 +111,26 @@ def _tell(channel: socket.socket, news: dict[str, Any]) -> None:
         channel.sendall(json.dumps(news).encode() + b"\n")
 
 
-def _start(order: dict[str, Any], streams: Sequence[int]) -> tuple[int, str]:
-    """The new process's id, and why it could not become what was ordered."""
-    report, word = os.pipe()  # closed by exec
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become(order, streams)
-        except (OSError, ValueError) as error:
-            place = getattr(error, "filename", None)
-            text = f"{place}: {error.strerror}" if place and isinstance(error, OSError) else str(error)
-            os.write(word, text.encode("utf-8", "replace"))
-        finally:
-            os._exit(127)
-    os.close(word)
-    with os.fdopen(report, "rb") as reader:
-        return pid, reader.read().decode("utf-8", "replace")
+def _start(order: dict[str, Any], streams: Sequence[int]) -> tuple[subprocess.Popen[bytes] | None, str]:
+    """The new process, or why there is none.
 
-
-def _become(order: dict[str, Any], streams: Sequence[int]) -> None:
-    """In a session of its own, which makes its group killable; dead when its guard is killed."""
-    os.setsid()
-    _prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    signal.set_wakeup_fd(-1)
-    for number in _OURS:
-        signal.signal(number, signal.SIG_DFL)
-    for place, descriptor in enumerate(streams):
-        os.dup2(descriptor, place)
-    if order["cwd"] is not None:
-        os.chdir(order["cwd"])
-    os.execve(order["argv"][0], order["argv"], order["environment"])  # noqa: S606  no shell is wanted
+    It leads a session, and so a group that can be killed. subprocess uses vfork, which copies no page tables, and
+    resets our signal handlers.
+    """
+    stdin, stdout, stderr = streams
+    try:
+        return subprocess.Popen(  # noqa: S603  what the worker ordered; no shell is in between
+            order["argv"],
+            env=order["environment"],
+            cwd=order["cwd"],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        ), ""
+    except (OSError, ValueError) as error:
+        place = getattr(error, "filename", None)
+        return None, f"{place}: {error.strerror}" if place and isinstance(error, OSError) else str(error)
 
 
 def _watch(channel: socket.socket, news: int, pid: int, grace: float) -> None:
@@ -202,9 +203,15 @@ def _children() -> Iterator[int]:
                     yield int(name)
 
 
-def _prctl(option: int, value: int) -> None:
+def _adopt(yes: int) -> None:
+    """Whether descendants that lose their parent become our children."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+        _library().prctl(_SUBREAPER, yes, 0, 0, 0)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.load import parts
+from tests.load import children, parts
 from tests.source import ROOT
 
 
@@ -15,6 +15,13 @@ def test_parts(capsys: pytest.CaptureFixture[str]) -> None:
     """Every part is measured beside its reference."""
     parts.main(["--calls", "5", "--rounds", "1"])
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(parts.pairs())
+
+
+def test_children(capsys: pytest.CaptureFixture[str]) -> None:
+    """Functions and programs are called, beside the same by hand."""
+    children.main(["--calls", "3", "--rounds", "1"])
+    shown = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown[2:] == ["python", "command tool", "command"]
 
 
 def printed(name: str, server_url: str, *arguments: str) -> str:

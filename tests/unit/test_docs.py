@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 
 from engine.pipeline import is_error, lint, load_documents, parse_definition
-from engine.settings import Settings, load
-from engine.tools.registry import load_catalog
+from engine.settings import CALL_VARIABLES, Settings, load
+from engine.tools.registry import load_catalog, parse_entry
 from ops.cli.tree import TREE, Places, command
 from tests.source import PRODUCT, ROOT, report
 
@@ -47,13 +47,17 @@ def test_paths_exist() -> None:
 
 
 def test_pipelines_would_be_stored() -> None:
-    """Every fenced YAML is a definition that parses, whose tools exist, and that this version executes."""
+    """Every fenced YAML is a definition that parses, whose tools exist and that this version executes, or tools."""
     catalog = load_catalog(load({}, dotenv=None)).entries
     found = []
     for name, text in fenced("yaml"):
         documents = load_documents(text, name)
         assert documents, f"{name} holds a yaml block without a document"
         for document in documents:
+            if "tools" in document.value:  # entries of a catalog
+                for each in document.value["tools"]:
+                    parse_entry(each, name)
+                continue
             definition = parse_definition(document)
             problems = [each for each in lint(definition, catalog, document) if is_error(each)]
             found += [f"{name}: {each.detail}" for each in problems]
@@ -61,8 +65,8 @@ def test_pipelines_would_be_stored() -> None:
 
 
 def test_settings_exist() -> None:
-    """A variable that the prose names is a setting, a secret, or one of the tests' own."""
-    known = {f"DUEWORK_{name.upper()}" for name in Settings.__slots__}
+    """A variable that the prose names is a setting, a secret, one that a command is given, or one of the tests' own."""
+    known = {f"DUEWORK_{name.upper()}" for name in Settings.__slots__} | CALL_VARIABLES
     found = [
         f"{name} names {variable}"
         for name, text in pages()
