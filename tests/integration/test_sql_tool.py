@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from engine.tools.builtin import sql
 from engine.tools.builtin.sql import SqlTools
 from engine.tools.calls import Call
 from engine.tools.registry import load_catalog
-from tests.factories import document, one, step
+from tests.factories import document, one, step, until
 
 CALL = Call(UUID(int=7), "look", "run:look", fence=1, attempt=1, timeout=timedelta(seconds=20))
 WRITES = [
@@ -205,6 +206,36 @@ async def test_rows_have_a_limit(tools: SqlTools) -> None:
     assert (answer["row_count"], len(answer["rows"])) == (sql.MAX_ROWS, sql.MAX_ROWS)
     with pytest.raises(OutputInvalid, match="LIMIT"):
         await tools.query({"sql": series, "params": [sql.MAX_ROWS + 1]}, CALL)
+
+
+@pytest.mark.parametrize("comment", ["", "-- all of them\n", "/* all */ ("])
+async def test_an_answer_that_is_too_large_is_stopped_on_the_server(database_url: str, comment: str) -> None:
+    """Neither the rows nor the bytes past the limit come here: what would take minutes is refused at once."""
+    end = ")" if comment.endswith("(") else ""
+    endless = f"{comment}SELECT generate_series(1, 1000000000000) AS n, repeat('x', %s::int) AS x{end}"
+    for length, words in ((0, "more than 10000 rows"), (1000, "more than 5000 bytes")):
+        limited = SqlTools({"duework": database_url}, max_bytes=5_000 if length else 10**9)
+        with pytest.raises(OutputInvalid, match=words):
+            await limited.query({"sql": endless, "params": [length]}, CALL)
+        assert await value(limited, "SELECT 1") == 1, "the connection serves the next call"
+        await limited.close()
+
+
+async def test_a_cancelled_call_ends_its_statement(tools: SqlTools, conn: Connection) -> None:
+    """On the server as well, reading or writing, and the connection serves the next call."""
+    busy = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        " AND application_name = 'duework-sql-tool' AND query LIKE '%%pg_sleep(90)%%' HAVING (count(*) > 0) = %s"
+    )
+    slow = replace(CALL, timeout=timedelta(minutes=3))
+    for run in (tools.query, tools.execute):
+        running = asyncio.create_task(run({"sql": "SELECT pg_sleep(90)"}, slow))
+        await until(conn, busy, True)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await until(conn, busy, False)
+        assert await value(tools, "SELECT 1") == 1
 
 
 async def test_a_slow_statement_is_a_timeout(tools: SqlTools, conn: Connection) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, LiteralString, cast
@@ -17,13 +18,20 @@ from engine.errors import InputInvalid, OutputInvalid, ToolError, ToolRejected, 
 from engine.tools.calls import Arguments, Call
 
 MAX_ROWS = 10_000
+CHUNK = 500
+"""Rows that the server sends at once: what a query answers with beyond the limits is never held here."""
+_READS = re.compile(r"(?:\s|--[^\n]*\n|/\*[^*/]*\*/|\()*(?:select|with|values|table)\b", re.IGNORECASE)
+"""How a statement begins that answers with rows or fails, in a transaction that is read-only."""
+
+Rows = list[dict[str, Any]]
 
 
 class SqlTools:
     """One small pool per named connection, opened when it is first used."""
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
+    def __init__(self, urls: Mapping[str, str], max_bytes: int = 1_048_576) -> None:
         self.urls = urls
+        self.max_bytes = max_bytes
         self._pools: dict[str, AsyncConnectionPool[Any]] = {}
         self._stack = AsyncExitStack()
 
@@ -41,9 +49,7 @@ class SqlTools:
         rows, count = await self._run(arguments, call, read_only=False)
         return {"rows": rows, "row_count": count}
 
-    async def _run(
-        self, arguments: Arguments, call: Call, *, read_only: bool
-    ) -> tuple[list[dict[str, Any]], int]:
+    async def _run(self, arguments: Arguments, call: Call, *, read_only: bool) -> tuple[Rows, int]:
         pool = await self._pool(arguments.get("connection", "duework"))
         # The statement is the pipeline author's, checked and scoped like any tool input; values are bound.
         statement = cast("LiteralString", arguments["sql"])
@@ -56,18 +62,40 @@ class SqlTools:
                         "on" if read_only else "off",
                     ],
                 )
+                if read_only and _READS.match(statement):
+                    rows = await self._streamed(conn, statement, arguments.get("params"))
+                    return rows, len(rows)
                 # `prepare` makes it one statement: the server refuses "COMMIT; INSERT …", which would leave the
                 # transaction, and with it read_only.
                 cursor = await conn.execute(statement, arguments.get("params"), prepare=True)
-                rows = await cursor.fetchmany(MAX_ROWS + 1) if cursor.description else []
                 count = cursor.rowcount
+                return (await self._limited(cursor) if cursor.description else []), max(count, 0)
         except (psycopg.Error, PoolTimeout) as error:
             raise _translated(error) from error
         except TypeError as error:  # psycopg's word for a list where names were expected, or the reverse
             raise InputInvalid(f"params do not fit the statement: {error}") from error
-        if len(rows) > MAX_ROWS:
-            raise OutputInvalid(f"the query answers with more than {MAX_ROWS} rows; add a LIMIT")
-        return [{name: _json(value) for name, value in row.items()} for row in rows], max(count, 0)
+
+    async def _streamed(
+        self, conn: psycopg.AsyncConnection[dict[str, Any]], statement: LiteralString, params: Any
+    ) -> Rows:
+        """The rows as they come; past a limit the server is told to stop. A stream is one statement, too."""
+        size = CHUNK if psycopg.capabilities.has_stream_chunked() else 1
+        stream = cast("AsyncGenerator[dict[str, Any]]", conn.cursor().stream(statement, params, size=size))
+        async with aclosing(stream) as rows:
+            return await self._limited(rows)
+
+    async def _limited(self, rows: AsyncIterator[dict[str, Any]]) -> Rows:
+        """The rows as JSON. Raises OutputInvalid for more than MAX_ROWS of them, or more than fit in an output."""
+        kept: Rows = []
+        size = 0
+        async for row in rows:
+            kept.append({name: _json(value) for name, value in row.items()})
+            size += sum(len(str(value)) for value in kept[-1].values())
+            if len(kept) > MAX_ROWS:
+                raise OutputInvalid(f"the query answers with more than {MAX_ROWS} rows; add a LIMIT")
+            if size > self.max_bytes:
+                raise OutputInvalid(f"the query answers with more than {self.max_bytes} bytes; add a LIMIT")
+        return kept
 
     async def _pool(self, name: str) -> AsyncConnectionPool[Any]:
         if name not in self.urls:
