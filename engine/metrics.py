@@ -59,9 +59,21 @@ class Metrics:
         self.queue_oldest = Gauge(
             "duework_queue_oldest_seconds", "Age of the oldest row that could be leased now", registry=r
         )
+        self.waits = Gauge("duework_waits", "Steps that wait, by what for", ("kind",), registry=r)
         self.tick_age = Gauge(
             "duework_tick_age_seconds",
             "Time since any scheduler's last tick; +Inf without a scheduler",
+            registry=r,
+        )
+        self.catalog_refused = Gauge(
+            "duework_catalog_refused",
+            "1 while this process keeps an older catalog, because the folder as it is now has faults",
+            registry=r,
+        )
+        self.breaker_open = Gauge(
+            "duework_tool_breaker_open",
+            "Circuit breakers by tool: 0 closed, 0.5 half open, 1 open",
+            ("tool",),
             registry=r,
         )
         self.tick_late_after = Gauge(

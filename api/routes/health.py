@@ -14,7 +14,7 @@ from api.operations import OpenHandler, Operation, Resources
 from api.rendering import instant, to_json
 from engine import db, reflex
 from engine.errors import GateUnavailable, StoreUnavailable
-from engine.store import health, workers
+from engine.store import health, waits, workers
 
 PATIENCE = 3
 """Seconds that a check waits for the database."""
@@ -49,7 +49,7 @@ async def metrics(request: Request) -> Response:
     resources: Resources = request.app.state.resources
     try:
         async with asyncio.timeout(PATIENCE), db.transaction(resources.pool) as conn:
-            state = await workers.queue_state(conn)
+            state, waiting = await workers.queue_state(conn), await waits.counts(conn)
     except (StoreUnavailable, psycopg.Error, TimeoutError):
         pass  # a scrape without the queue's gauges is better than none
     else:
@@ -61,6 +61,8 @@ async def metrics(request: Request) -> Response:
         resources.metrics.tick_age.set(math.inf if age is None else age.total_seconds())
         resources.metrics.tick_late_after.set((state["tick_late_after"] or nothing).total_seconds())
         resources.metrics.tasks_set_aside.set(state["set_aside"])
+        for kind, count in waiting.items():
+            resources.metrics.waits.labels(kind).set(count)
     return Response(resources.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -104,6 +104,11 @@ async def pending(conn: Connection, run_id: UUID) -> list[Row]:
     return await db.select(conn, statement.order_by(columns.created_at, columns.step, columns.item))
 
 
+async def counts(conn: Connection) -> dict[str, int]:
+    """How many steps wait at this moment, by kind."""
+    return {row["kind"]: row["count"] for row in await db.fetch(conn, "count_waits")}
+
+
 async def listening(conn: Connection, topic: str, *, now: datetime | None = None) -> list[Row]:
     """The waits that an event may answer: run_id, step, item, topic, filter, given."""
     return await db.fetch(conn, "list_listening", {"topic": topic, "now": now})

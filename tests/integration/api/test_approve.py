@@ -37,6 +37,7 @@ async def test_an_approval_wakes_the_run(api: httpx2.AsyncClient, conn: Connecti
     assert (wait["step"], wait["item"], wait["kind"], wait["prompt"]) == ("ask", None, "approval", "Ship it?")
     assert wait["since"]
     assert wait["until"] is None
+    assert 'duework_waits{kind="approval"} 1.0' in (await api.get("/metrics")).text
     listed = (await api.get("/runs", params={"status": "waiting"})).json()["items"]
     assert [run["run_id"] for run in listed] == [str(lease.run_id)]
     response = await api.post(f"/runs/{lease.run_id}/approve", json=YES)
