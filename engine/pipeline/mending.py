@@ -47,7 +47,8 @@ class Mended:
         ):
             self._drop(self.v1["schedule"], rest[0], f"/schedule/{rest[0]}")
         elif head:
-            self._probed |= head == "schedule" and "condition" in self.v1["schedule"]
+            written = self.v1.get(head)
+            self._probed |= head == "schedule" and isinstance(written, dict) and "condition" in written
             self._drop(self.v1, head, f"/{head}")
         self.v1 = dict(_HEAD) | {"steps": [self._stand_in(0)]} | self.v1
 

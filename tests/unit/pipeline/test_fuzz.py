@@ -1,129 +1,185 @@
-"""Definitions that nobody meant: accepted, or refused with a place, and nothing else ever."""
+"""Definitions that nobody meant: accepted and run to an end, or refused with a place, and nothing else ever."""
 
 from __future__ import annotations
 
-import copy
+import asyncio
+import selectors
+from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
 from typing import Any
+from uuid import UUID
 
-from hypothesis import HealthCheck, example, given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import ValidationFailed
-from engine.pipeline import convert, dump_yaml, lint, load_documents, parse_definition
+from engine import errors
+from engine.errors import DueworkError, ValidationFailed
+from engine.executor import Attempt
+from engine.pipeline import Definition, convert, dump_yaml, examine, load_documents, parse_definition
 from engine.pipeline.documents import Document
-from tests.unit.pipeline.documents import SEED, briefing, small
+from engine.plan import Outcome, Ports, Run, StepRecord, prepare
+from engine.settings import Settings
+from engine.tools.registry import Catalog, load_catalog
+from engine.tools.toolbox import CORE, Builtins
+from tests.examples import examples
+from tests.unit.pipeline.fuzzing import RUNNING, drawn, mutated
 
-STARTS = [briefing().value, SEED, small()]
-WORDS = [
-    "", "x", "morning", "15m", "0s", "P1D", "${now}", "${steps.calendar.x}", "${", "$${", "${secrets.A}", "${item}",
-    "a.b > 1", "!", "FREQ=DAILY", "* * * * *", "2026-12-01", "Europe/Berlin", "fail", "calendar", "block", "manual",
-    "\x00", "\ud800", "ü😀", "a" * 3000, "[" * 200,
-]  # fmt: skip
-KEYS = [
-    "id",
-    "uses",
-    "with",
-    "if",
-    "needs",
-    "schedule",
-    "rrule",
-    "cron",
-    "every",
-    "manual",
-    "reflex",
-    "retry",
-    "on",
-    "steps",
-    "$ref",
-    "type",
-    "x-a",
-    "~/",
-    "",
-]
-leaves = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-2, 10**20),
-    st.floats(),
-    st.sampled_from(WORDS),
-    st.text(max_size=8),
-)
-values = st.recursive(
-    leaves,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(KEYS), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
+NOW = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
+RUN = Run(UUID(int=1), 1, 7, "run_now", NOW, {})
+ENDS = {"succeeded", "failed", "blocked", "timed_out", "parked", "skipped"}
+CODES = {
+    each.code for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DueworkError)
+}
+BATCHES, EACH = 10, 100  # a thousand definitions
+LEASES = 3
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container with every key or index in it."""
-    if isinstance(value, dict):
-        return [(value, key) for key in value] + [place for item in value.values() for place in places(item)]
-    if isinstance(value, list):
-        return [(value, n) for n in range(len(value))] + [place for item in value for place in places(item)]
-    return []
+class _Hurried(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer when there is nothing else to do: no wait takes time."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        """The loop's clock."""
+        return super().time() + self.ahead
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined] # the loop's own queues
+            self.ahead += max(0.0, self._scheduled[0].when() - self.time())  # type: ignore[attr-defined] # as above
+        super()._run_once()  # type: ignore[misc] # as above
 
 
-@st.composite
-def mutated(draw: st.DrawFn) -> Any:
-    """A valid definition with a few parts taken away, replaced, moved or added."""
-    document = copy.deepcopy(draw(st.sampled_from(STARTS)))
-    for _ in range(draw(st.integers(1, 4))):
-        found = places(document)
-        if not found:
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    """The tools that come with the package."""
+    return load_catalog(Settings())
+
+
+def judged(document: Any, catalog: Catalog) -> Definition | None:
+    """The definition of a document that is accepted. What is refused names its place."""
+    examined = examine(Document(document), catalog.entries)
+    for problem in (*examined.errors, *examined.warnings):
+        assert problem.pointer == "" or problem.pointer.startswith("/")
+        assert problem.detail
+        assert problem.code
+    assert examined.errors or examined.definition is not None
+    return None if examined.errors else examined.definition
+
+
+async def carried_out(definition: Definition, catalog: Catalog) -> Outcome:
+    """How a run ends; it is leased again a few times when it parks."""
+    kept: list[StepRecord] = []
+
+    async def keep(record: StepRecord) -> None:
+        kept.append(record)
+
+    tools = Builtins(CORE)
+    ports = Ports(tools.call, keep, lambda: NOW, {"TG": "a-secret-0f9a"}.get, 100_000)
+    plan = prepare(definition, catalog)
+    run = replace(RUN, params=definition.params)
+    for _ in range(LEASES):
+        outcome = await Attempt(plan, run, ports).execute()
+        if outcome.status != "parked":
             break
-        container, key = draw(st.sampled_from(found))
-        action = draw(st.sampled_from(["replace", "remove", "add", "move"]))
-        if action == "remove":
-            del container[key]
-        elif action == "add" and isinstance(container, dict):
-            container[draw(st.sampled_from(KEYS))] = draw(values)
-        elif action == "move":
-            source, at = draw(st.sampled_from(found))
-            container[key] = copy.deepcopy(source[at]) if source is not container or at in source else None
-        else:
-            container[key] = draw(values)
-    return document
+        run = replace(run, state=outcome.state or {}, finished=tuple(kept))
+    return outcome
 
 
-@settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-@given(mutated())
-@example([])
-@example({"payload": None})
-@example({"schedule_kind": [], "payload": {"pipeline": [[]]}})
-def test_a_mutated_definition_is_accepted_or_refused_with_a_place(document: Any) -> None:
-    """What is accepted says the same when stored, linted and converted; what is refused names its place."""
-    try:
-        definition = parse_definition(Document(document))
-    except ValidationFailed as error:
-        assert error.errors  # noqa: PT017 either outcome is right, and each has its own condition
-        assert all(each.pointer == "" or each.pointer.startswith("/") for each in error.errors)  # noqa: PT017 as above
-        return
+def ended(definition: Definition, catalog: Catalog) -> Outcome:
+    """The outcome of one run, whose waits take no time."""
+    with asyncio.Runner(loop_factory=lambda: _Hurried(selectors.DefaultSelector())) as runner:
+        return runner.run(carried_out(definition, catalog))
+
+
+def check(document: Any, catalog: Catalog) -> str:
+    """What becomes of a document: "refused", or the status of its run."""
+    definition = judged(document, catalog)
+    if definition is None:
+        return "refused"
     assert parse_definition(definition.document) == definition
-    lint(definition, {})
-    (again,) = load_documents(convert(document))
-    assert parse_definition(again) == definition
+    outcome = ended(definition, catalog)
+    assert outcome.status in ENDS
+    if outcome.error is not None:
+        assert outcome.error["code"] in CODES
+    for record in outcome.steps:  # "canceled" is what a step ends with that waited when the run ended
+        assert record.error is None or record.error["code"] in {*CODES, "canceled"}
+    return outcome.status
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_a_thousand_definitions_run_or_are_refused(batch: int, catalog: Catalog) -> None:
+    """Accepted ones end with a status and a code of the error tree; refused ones name the place; nothing hangs."""
+    seen: dict[str, int] = {}
+    for number in range(batch * EACH, (batch + 1) * EACH):
+        document = drawn(Random(number))
+        try:
+            became = check(document, catalog)
+        except Exception as error:
+            error.add_note(f"seed {number}: {document!r:.2000}")
+            raise
+        seen[became] = seen.get(became, 0) + 1
+    assert seen["refused"] >= EACH // 10  # else the mutations are too tame
+    assert EACH - seen["refused"] >= EACH // 10  # and else too wild to run anything
+    assert seen.get("succeeded")
+
+
+def test_the_definition_that_is_mutated_succeeds(catalog: Catalog) -> None:
+    """Before anything is broken, lists, needs, failures that are excused and output work."""
+    definition = judged(RUNNING, catalog)
+    assert definition is not None
+    outcome = ended(definition, catalog)
+    assert (outcome.status, outcome.error) == ("succeeded", None)
+    assert [each["it"] for each in outcome.output["all"]["each"]] == [1, "two", None]
+
+
+@examples(20)
+@given(seed=st.integers(BATCHES * EACH, 2**63))
+def test_a_definition_that_nobody_drew_before(catalog: Catalog, seed: int) -> None:
+    """The same from seeds that no run has tried; the thorough profile tries many."""
+    check(drawn(Random(seed)), catalog)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        None,
+        {"payload": None},
+        {"schedule_kind": [], "payload": {"pipeline": [[]]}},
+        {"apiVersion": "duework/v1"},
+    ],
 )
-@given(
-    mutated(),
-    st.integers(0, 4000),
-    st.sampled_from(["", " ", "\n", ":", "-", "{", "'", '"', "*", "&a ", "!t ", "#", "\t"]),
-)
-def test_damaged_text_is_accepted_or_refused_with_a_line(document: Any, at: int, damage: str) -> None:
+def test_what_is_hardly_a_document_is_refused(document: Any, catalog: Catalog) -> None:
+    """The least that can come."""
+    assert judged(document, catalog) is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_converted_definition_says_the_same(seed: int, catalog: Catalog) -> None:
+    """Whatever is accepted reads back from its YAML as an equal definition."""
+    random = Random(f"convert {seed}")
+    document = drawn(random)
+    if judged(document, catalog) is not None:
+        (again,) = load_documents(convert(document))
+        assert parse_definition(again) == parse_definition(Document(document))
+
+
+DAMAGES = ["", " ", "\n", ":", "-", "{", "'", '"', "*", "&a ", "!t ", "#", "\t"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_text_is_accepted_or_refused_with_a_line(seed: int) -> None:
     """Every problem of a definition that came as text has line and column within the text."""
+    random = Random(f"damage {seed}")
+    document = mutated(random)
     try:
         text = dump_yaml(document) if isinstance(document, dict | list) else ""
     except (UnicodeEncodeError, ValueError):
         return  # not a text in the first place
-    text = text[:at] + damage + text[at:]
+    at = random.randint(0, len(text))
+    text = text[:at] + random.choice(DAMAGES) + text[at:]
     try:
         for each in load_documents(text):
             parse_definition(each)
