@@ -23,7 +23,7 @@ from engine.durations import format_duration
 from engine.metrics import Metrics
 from engine.settings import Settings, variable
 from engine.telemetry import EVENTS
-from ops import expression_page
+from ops import expression_page, tool_page
 from ops.cli import tree
 from ops.cli.exits import Exit
 
@@ -62,6 +62,7 @@ def pages() -> dict[str, str]:
         "cli.md": command_line(),
         "views.md": views(),
         "events.md": events(),
+        "tools.md": _page("Tools", tool_page.OPENING, *tool_page.sections()),
         "api.md": reference_markdown(),
         "expressions.md": _page("Expressions", expression_page.OPENING, *expression_page.sections()),
     }
@@ -90,8 +91,8 @@ def settings() -> str:
         "Settings",
         "Read from the environment and from a file `.env` in the working directory; the environment wins. An unknown "
         "variable that begins with `DUEWORK_` is an error. Durations are written `30s`, `15m`, `1h30m`, or in seconds. "
-        "Secrets of pipelines (`${secrets.NAME}`) come from `DUEWORK_SECRET_<NAME>` or from files in "
-        "`DUEWORK_SECRETS_DIR`.",
+        "Secrets of pipelines (`${secrets.NAME}`) come from files in `DUEWORK_SECRETS_DIR`, from "
+        "`DUEWORK_SECRET_<NAME>`, and from the same in `.env`.",
         _table(("Variable", "Default", "Meaning"), rows),
     )
 
