@@ -112,9 +112,9 @@ class Attempt:
             made["usage"] = usage
         if self._failure is not None:
             made["failure"] = {"status": self._failure.status, "error": self._failure.error}
-        if kind == "steps":
-            made |= {"attempt": self.run.attempt, "started_at": self.started.isoformat()}
-        return made
+        if kind == "later":
+            return made
+        return made | {"attempt": self.run.attempt, "started_at": self.started.isoformat()}
 
     def abandon(self, status: str, error: Mapping[str, Any]) -> None:
         """Give every step that is under way or waits a row that says how it ended."""

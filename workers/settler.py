@@ -26,6 +26,8 @@ from engine.store.failures import UNSUCCESSFUL
 
 FULL = 500
 """Results that one flush takes at most, and that wait before the slots are made to wait too."""
+ENDED_BADLY = UNSUCCESSFUL | {"expired"}
+"""Ends that somebody has to look at; a run whose workers died is settled when its on_failure steps have run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Settler:
             if checkpointed:
                 await leases.forget_checkpoints(conn, [run_id for run_id in checkpointed if run_id in kept])
         for one in group:
-            if self._failed and one.task_id and one.status in UNSUCCESSFUL and one.run_id in kept:
+            if self._failed and one.task_id and one.status in ENDED_BADLY and one.run_id in kept:
                 self._failed(one.task_id)
         return kept
 

@@ -120,3 +120,54 @@ CREATE TABLE duework.tool_breaker (
   CHECK (probe IS NULL OR state = 'half_open'),
   CHECK ((probe IS NULL) = (probe_until IS NULL))
 ) WITH (fillfactor = 50);
+
+-- Steps of live runs: a foreach whose items are under way has fixed its list, and has not ended. A run that is to be
+-- tried again may carry a state, and waits for its instant only.
+CREATE OR REPLACE VIEW duework.steps AS
+SELECT s.run_id, s.attempt, s.position, s.step, s.item, s.tool, s.status, s.tries, s.started_at,
+       s.finished_at, s.duration_ms, s.input, s.output, s.error, s.verdict
+FROM duework.step_run s
+UNION ALL
+SELECT c.run_id, c.attempt, (c.record ->> 'position')::integer, c.step, nullif(c.item, -1),
+       c.record ->> 'tool', c.record ->> 'status', (c.record ->> 'tries')::integer,
+       (c.record ->> 'started_at')::timestamptz, e.at,
+       round(extract(epoch FROM e.at - (c.record ->> 'started_at')::timestamptz) * 1000, 3)::double precision,
+       c.record -> 'input', c.record -> 'output', c.record -> 'error', c.record -> 'verdict'
+FROM duework.checkpoint c
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN c.record ->> 'status' <> 'running' THEN (c.record ->> 'finished_at')::timestamptz END AS at
+) e;
+COMMENT ON COLUMN duework.steps.status IS 'succeeded failed blocked skipped canceled timed_out, or a foreach that is running';
+COMMENT ON COLUMN duework.steps.input IS 'What the gate let in; secrets are marks; of a running foreach its list';
+
+CREATE OR REPLACE VIEW duework.runs_live (
+  run_id, task_id, task, task_version, trigger, status, success, attempt, scheduled_for, started_at,
+  finished_at, duration_ms, params, output, error, worker, parent_run_id) AS
+SELECT d.id, d.task_id, t.name, d.task_version, d.trigger,
+       CASE WHEN d.locked_until IS NOT NULL THEN 'running'
+            WHEN d.state ?| ARRAY['steps', 'step'] OR d.waiting THEN 'waiting'
+            WHEN d.run_at > now() THEN 'scheduled'
+            ELSE 'queued' END,
+       NULL::boolean, d.attempt, d.scheduled_for, NULL::timestamptz, NULL::timestamptz, NULL::double precision,
+       d.params, NULL::jsonb, NULL::jsonb, d.locked_by, d.parent_run_id
+FROM duework.due_work d LEFT JOIN duework.task t ON t.id = d.task_id;
+
+-- What steps and runs take and give may be large JSON: LZ4 where the server has it, which packs and unpacks text several
+-- times as fast as the default for nearly the same size (tests/load/steps.py). Rows written before keep theirs.
+-- Locks: ACCESS EXCLUSIVE on each table for an instant; nothing is rewritten. Partitions to come take it from their parent.
+DO $$
+DECLARE
+  big record;
+BEGIN
+  IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
+    FOR big IN
+      SELECT c.oid::regclass AS rel, a.attname AS col
+      FROM pg_class c
+      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'duework'
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.atttypid = 'jsonb'::regtype AND NOT a.attisdropped
+      WHERE c.relkind IN ('r', 'p')
+    LOOP
+      EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET COMPRESSION lz4', big.rel, big.col);
+    END LOOP;
+  END IF;
+END $$;

@@ -1,12 +1,13 @@
 -- Put failed runs back for another attempt, and write the attempt that failed.
--- Promises: the attempt is in history and the row waits for its next run_at, or neither; a run whose cancellation
+-- Promises: the attempt is in history and the row waits for its next run_at, or neither; `state` is what the next
+-- attempt has to know, and says that nobody waits for anything but run_at; a run whose cancellation
 -- was promised meanwhile ends as canceled instead; runs that waits are about are left out unless they are asked for, as
 -- in settle_runs. Locks: the rows changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
 WITH input AS (
   SELECT *
   FROM jsonb_to_recordset(%(runs)s::jsonb)
     AS i(id uuid, fence bigint, status text, started_at timestamptz, finished_at timestamptz,
-         error jsonb, delay double precision)
+         error jsonb, delay double precision, state jsonb)
 ), held AS (
   SELECT w.id, w.slot, w.attempt, w.locked_by, w.fence, w.cancel_reason, w.concurrency_key, w.key_slot, w.linked
   FROM duework.due_work w JOIN input i ON w.id = i.id AND w.fence = i.fence AND w.locked_until IS NOT NULL
@@ -14,7 +15,7 @@ WITH input AS (
   FOR UPDATE OF w
 ), back AS (
   UPDATE duework.due_work w
-  SET locked_until = NULL, locked_by = NULL, fence = nextval('duework.fence'), state = NULL,
+  SET locked_until = NULL, locked_by = NULL, fence = nextval('duework.fence'), state = i.state,
       run_at = coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
       slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
                               coalesce(%(now)s::timestamptz, now()))
