@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -116,9 +117,12 @@ class Runner:
         except StoreUnavailable:
             return _given_back(held.lease, started, OUTAGE, _state(held, attempt))
         except DueworkError as error:
-            outcome = Outcome("failed", error=error.as_dict(), retryable=error.retryable)
+            described = hidden(error.as_dict(), attempt)
+            outcome = Outcome("failed", error=described, retryable=error.retryable)
         except Exception as error:  # the last edge: a defect of ours ends as a failed run, not as a lost one
-            self._log.exception("run.failed", run_id=str(held.lease.run_id), kind=type(error).__name__)
+            told = hidden("".join(traceback.format_exception(error)), attempt)
+            run_id, kind = str(held.lease.run_id), type(error).__name__
+            self._log.error("run.failed", run_id=run_id, kind=kind, exception=told)
             described = {"code": "internal_error", "message": type(error).__name__}
             outcome = Outcome("failed", error=described, steps=attempt.records if attempt else ())
         return self._settlement(held, started, outcome, attempt)
@@ -303,6 +307,11 @@ def _state(held: Held, attempt: Attempt | None) -> Mapping[str, Any] | None:
 def _rows(held: Held) -> tuple[StepRecord, ...]:
     """The records of earlier leases, without the lists that steps have only begun."""
     return tuple(one for one in held.finished if one.status != LIST)
+
+
+def hidden(value: Any, attempt: Attempt | None) -> Any:
+    """`value` without the secrets that the attempt was given: an exception quotes what it stumbled over."""
+    return value if attempt is None else attempt.secrets.conceal(value)
 
 
 def _given_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import traceback
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from engine.plan import Outcome
 from engine.secrets import forms
 from tests.factories import step
 from tests.stage import RUN, SECRET, Stage, code
+from workers.runner import hidden
 
 TOKEN = {"n": "${secrets.TOKEN}"}
 
@@ -77,3 +79,13 @@ async def test_a_missing_secret_is_named_and_not_tried_again() -> None:
     outcome = await stage.run(step("a", "t.once", with_={"n": "${secrets.NOPE}"}, retry={"max_attempts": 5}))
     assert (code(outcome), stage.calls, outcome.retryable) == ("input_invalid", [], False)
     assert "secret NOPE is not set" in str(outcome.error)
+
+
+async def test_a_defect_is_logged_without_the_secret() -> None:
+    """A tool's own exception may quote it, and its traceback goes into the log."""
+    stage = Stage(answers={"a": RuntimeError(f"bad header {SECRET!r}")})
+    with pytest.raises(RuntimeError) as defect:
+        await stage.run(step("a", "t.once", with_=TOKEN))
+    told = hidden("".join(traceback.format_exception(defect.value)), stage.attempt)
+    assert "bad header '[SECRET:TOKEN]'" in told
+    assert SECRET not in told
