@@ -117,10 +117,11 @@ async def test_workers_and_schedulers_outlive_the_database(state_dir: Path, tmp_
                 timeout=180,
             )
             ended = await rows(
-                conn, "SELECT run_id, status, success FROM duework.runs WHERE trigger = 'run_now'"
+                conn, "SELECT run_id, status, error FROM duework.runs WHERE trigger = 'run_now'"
             )
             recent = "SELECT FROM duework.task_run WHERE trigger = 'schedule' AND finished_at > %s"
             await until(conn, recent, await db.clock(conn))
         assert all(member.process.poll() is None for member in crew.members)
-    assert accepted <= {row["run_id"] for row in ended if row["success"]}
+    assert [row for row in ended if row["status"] != "succeeded"] == []
+    assert accepted <= {row["run_id"] for row in ended}
     assert len({row["run_id"] for row in ended}) == len(ended)
