@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class CommandTools:
     def __init__(self, settings: Settings, processes: Processes) -> None:
         self.settings = settings
         self._processes = processes
+        self._places = asyncio.Semaphore(max(1, settings.concurrency))
         self._log = telemetry.logger("tools.command")
 
     async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Answer:
@@ -77,7 +78,8 @@ class CommandTools:
         environment = _environment(entry, call)
         program = _program(entry, environment)
         argv = [program, *_arguments(entry.endpoint[1:], arguments)]
-        with ExitStack() as pipes:
+        async with AsyncExitStack() as pipes:
+            await pipes.enter_async_context(self._places)
             try:
                 feeding = pipes.enter_context(closing(Feeding(json.dumps(arguments).encode())))
                 output = pipes.enter_context(closing(Reading(self.settings.max_output_bytes, tail=False)))

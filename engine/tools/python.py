@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ _PRINTED = 65_536
 _ENVELOPE = 65_536
 """Bytes around a result: how an error is described."""
 _LEAVING = 2.0
-"""Seconds that an interpreter has to end after it has closed its socket; its exit code says why it did."""
+"""Seconds that an interpreter has to end in order, once its socket is closed by either side."""
 _IMPORT = 60.0
 """Seconds in which a function must have been imported when a catalog is checked."""
 
@@ -50,7 +50,8 @@ class _Gone(Exception):
 class _Child:
     """One interpreter: its socket, what it prints, and how often it has been called."""
 
-    def __init__(self, process: Process, messages: socket.socket, printed: Reading) -> None:
+    def __init__(self, process: Process, messages: socket.socket, printed: Reading, generation: int) -> None:
+        self.generation = generation
         self.process = process
         self.messages = messages
         self.printed = printed
@@ -96,6 +97,16 @@ class _Child:
             self.close()
         return self.process.ended.result() if self.process.ended.done() else Ending(fault="it does not end")
 
+    def dismiss(self, left: Callable[[], None]) -> None:
+        """Let it end in order, by the end of its socket, or be killed after a grace; then `left` is called."""
+        self._wake()
+        self.messages.close()
+        self.process.on_end = left
+        if self.process.ended.done():
+            left()
+        else:
+            self.process.stop(politely=True)
+
     def close(self) -> None:
         """Let go of it: its guard kills it."""
         self._wake()
@@ -122,6 +133,9 @@ class PythonTools:
         self._processes = processes
         self._places = asyncio.Semaphore(max(1, settings.concurrency))
         self._idle: list[_Child] = []
+        self._leaving: set[_Child] = set()
+        self._checking = asyncio.Semaphore(1)
+        self._generation = 0
         self._log = telemetry.logger("tools.python")
 
     async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Answer:
@@ -148,21 +162,28 @@ class PythonTools:
     async def faults(self, entries: Sequence[ToolEntry]) -> list[Problem]:
         """What keeps the functions of these entries from being called: imports that fail, parameters that do not fit.
 
-        They are imported in a child, one after the other.
+        They are imported in a child, one after the other. Children that were there before import no more: whoever reads
+        a catalog anew means its code, too.
         """
+        self._generation += 1
+        while self._idle:
+            self._dismiss(self._idle.pop())
         return [problem for entry in entries for problem in await self._faults(entry)]
 
     async def close(self) -> None:
         """End all children. Nothing is called any more."""
         while self._idle:
-            await self._idle.pop().end()
+            self._dismiss(self._idle.pop())
+        if self._leaving:
+            await asyncio.wait({child.process.ended for child in self._leaving}, timeout=2 * _LEAVING)
+        for child in tuple(self._leaving):
+            child.close()
 
     async def _faults(self, entry: ToolEntry) -> list[Problem]:
         try:
             async with asyncio.timeout(_IMPORT):
-                answer = await self._asked(
-                    entry, None, {"properties": list(entry.input_schema.get("properties", {}))}
-                )
+                properties = list(entry.input_schema.get("properties", {}))
+                answer = await self._asked(entry, None, {"properties": properties})
             found = [answer["error"]["message"]] if "error" in answer else answer["value"]
         except TimeoutError:
             found = [f"it could not be imported within {_IMPORT:.0f} seconds"]
@@ -177,7 +198,7 @@ class PythonTools:
         """A child's answer; the child is given back afterwards, or killed unless it answered."""
         limit = self.settings.max_output_bytes
         body = json.dumps({"function": entry.endpoint, "limit": limit, **request}).encode()
-        async with self._places:
+        async with self._places if call else self._checking:  # a check waits for no calls
             child = await self._take()
             answered = False
             try:
@@ -236,19 +257,20 @@ class PythonTools:
                 streams = (theirs.fileno(), printed.writer, printed.writer)
                 try:
                     process = await self._processes.start(
-                        [*_PROGRAM, *folders], tool_environment(), streams, cwd=os.getcwd()
+                        [*_PROGRAM, *folders], tool_environment(), streams, cwd=os.getcwd(), grace=_LEAVING
                     )
                 finally:
                     os.close(printed.writer)
             undo.pop_all()
-        return _Child(process, ours, printed)
+        return _Child(process, ours, printed, self._generation)
 
     def _give_back(self, child: _Child) -> None:
         """Keep it for the next call, unless it is worn out."""
         settings = self.settings
         worn = child.calls >= settings.python_calls or child.memory > settings.python_memory_bytes
-        if worn or not child.whole or child.process.ended.done():
-            child.close()
+        old = child.generation != self._generation
+        if worn or old or not child.whole or child.process.ended.done():
+            self._dismiss(child)
             return
         self._idle.append(child)
         seconds = settings.python_idle.total_seconds()
@@ -256,7 +278,17 @@ class PythonTools:
 
     def _retire(self, child: _Child) -> None:
         self._idle.remove(child)
-        child.close()
+        self._dismiss(child)
+
+    def _dismiss(self, child: _Child) -> None:
+        """Give it up; it is waited for when the toolbox is closed, not before."""
+
+        def left() -> None:
+            self._leaving.discard(child)
+            child.close()
+
+        self._leaving.add(child)
+        child.dismiss(left)
 
 
 def _error(told: Mapping[str, Any], call: Call) -> ToolError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 from engine.errors import ToolRejected, ToolUnavailable
 from engine.tools.callee import Context
+from tests.polling import poll_until
 
 
 class Busy(ToolUnavailable):
@@ -169,6 +171,17 @@ def fork_and_return() -> str:
 def leave_a_process() -> int:
     """A process that outlives the call, as long as the interpreter lives."""
     return subprocess.Popen(["cat"], stdin=subprocess.PIPE).pid
+
+
+def at_exit(path: str) -> None:
+    """Write a file when the interpreter ends in order."""
+    atexit.register(lambda: Path(path).write_text("in order"))
+
+
+async def wait_for(path: str) -> None:
+    """Wait until there is such a file; say that it waits by another."""
+    Path(f"{path}.waiting").touch()
+    await poll_until(Path(path).exists)
 
 
 def close_stdout() -> str:

@@ -249,6 +249,22 @@ async def test_a_catalog_is_checked_in_a_child(tmp_path: Path) -> None:
         assert words in text
 
 
+async def test_a_catalog_that_is_read_anew_imports_anew(tmp_path: Path) -> None:
+    """After a check no call goes to an interpreter that has imported before it, also one that was busy meanwhile."""
+    module = tmp_path / "their_changing.py"
+    module.write_text("def value(): return 1\n")
+    entry = function("their_changing:value")
+    async with tools(python_path=str(tmp_path)) as box:
+        assert await box.call(entry, {}, CALL) == 1
+        busy = asyncio.ensure_future(box.call(function("wait_for"), {"path": str(tmp_path / "go")}, CALL))
+        await poll_until((tmp_path / "go.waiting").exists)
+        module.write_text("def value(): return 1 + 1\n")
+        assert await box.faults([entry]) == []
+        (tmp_path / "go").touch()
+        await busy
+        assert await asyncio.gather(*(box.call(entry, {}, CALL) for _ in range(3))) == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
     "endpoint", [None, "", "module", "module:", ":function", "a b:c", "m:f()", "m:f:g", ["m:f"], {}]
 )

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ async def test_a_child_killed_from_outside_takes_its_own_along(tmp_path: Path) -
         with pytest.raises(ToolUnavailable, match="SIGKILL"):
             await call
         assert not any(map(lives, pids))
+
+
+async def test_a_child_that_is_not_needed_ends_in_order(tmp_path: Path) -> None:
+    """What it has registered with atexit is run, when it is worn, idle for too long, and when the toolbox is closed."""
+    places = [tmp_path / name for name in ("worn", "idle", "closed")]
+    settings: list[dict[str, Any]] = [{"python_calls": 1}, {"python_idle": timedelta(milliseconds=1)}, {}]
+    for place, given in zip(places, settings, strict=True):
+        async with tools(**given) as box:
+            await box.call(function("at_exit"), {"path": str(place)}, CALL)
+        assert place.read_text() == "in order"
 
 
 async def test_what_a_call_leaves_running_ends_with_its_interpreter() -> None:
