@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import Problem, ValidationFailed
+from engine.pipeline import Document, load_documents
 from engine.pipeline import convert as converted
-from engine.pipeline import load_documents
 from engine.settings import load
 from engine.tools.registry import load_catalog
 from ops.cli.documents import Checked, check, files
@@ -64,6 +64,24 @@ def convert(
     text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(encoding="utf-8")
     documents = load_documents(text, str(file))
     print("---\n".join(converted(document) for document in documents), end="")
+    for line in _left_behind(text, documents):
+        say(line)
+
+
+def _left_behind(text: str, documents: Sequence[Document]) -> Iterator[str]:
+    """What the YAML of `convert` does not say, though the file did."""
+    if not text.lstrip().startswith("{") and any(line.lstrip().startswith("#") for line in text.splitlines()):
+        yield "comments are not carried over"
+    for document in documents:
+        for key in ("created_by", "status") if isinstance(document.value, Mapping) else ():
+            if "apiVersion" not in document.value and document.value.get(key) is not None:
+                yield f"{key} is not carried over: {_INSTEAD[key]}"
+
+
+_INSTEAD: Mapping[str, str] = {
+    "created_by": "the author of a task is whoever applies it",
+    "status": "pause a task with `duework task pause` once it is applied",
+}
 
 
 def schema(kind: Annotated[Kind, typer.Argument(help="Of what.", show_default=False)]) -> None:

@@ -126,6 +126,23 @@ def test_the_seed_format_is_converted(capsys: pytest.CaptureFixture[str], tmp_pa
     assert run(["validate", str(tmp_path / "v1.yaml")]) == 0
 
 
+def test_what_conversion_leaves_behind_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Comments, and what format v1 has no place for."""
+    (tmp_path / "seed.yaml").write_text(
+        "# daily\ntitle: Echo\nschedule_kind: manual\nschedule_expr: ''\nstatus: paused\n"
+        "created_by: 00000000-0000-0000-0000-000000000001\npayload: {pipeline: [{uses: echo.message}]}\n",
+        encoding="utf-8",
+    )
+    assert run(["convert", str(tmp_path / "seed.yaml")]) == 0
+    out, err = capsys.readouterr()
+    assert "paused" not in out
+    assert err == (
+        "comments are not carried over\n"
+        "created_by is not carried over: the author of a task is whoever applies it\n"
+        "status is not carried over: pause a task with `duework task pause` once it is applied\n"
+    )
+
+
 @pytest.mark.parametrize("kind", ["pipeline", "tool"])
 def test_schemas_are_printed_as_published(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`schema` prints a JSON Schema of draft 2020-12."""

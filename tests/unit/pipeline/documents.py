@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ SEED: dict[str, Any] = {
 """The task that the seed's integration test creates (seed 003)."""
 
 
+@cache
 def briefing() -> Document:
-    """The full example as a document with places."""
+    """The full example as a document with places; treat it as read-only."""
     (document,) = load_documents(BRIEFING, "briefing.yaml")
     return document
 

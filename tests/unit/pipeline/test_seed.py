@@ -7,8 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine.pipeline import load_documents, parse_definition
+from engine.errors import ValidationFailed
+from engine.pipeline import convert, load_documents, parse_definition
 from engine.retry import RetryPolicy
 from tests.unit.pipeline.documents import SEED, problems_of
 
@@ -137,3 +140,60 @@ def test_problems_are_placed_where_the_author_wrote(
     (text,) = load_documents(json.dumps(document, indent=1))
     (placed,) = problems_of(text)
     assert placed.line == (text.position(pointer, key=code == "unknown_key") or (0, 0))[0]
+
+
+texts = st.text(alphabet="ab ${}'#:é", max_size=8)
+seed_steps = st.fixed_dictionaries(
+    {"uses": st.sampled_from(["echo.message", "my-service.my-tool"])},
+    optional={
+        "with": st.none()
+        | st.dictionaries(st.sampled_from(["text", "n"]), st.integers() | st.just("${params.a} b")),
+        "if": st.sampled_from(["params.a > 0", "params.b == 'x'"]),
+        "timeout_seconds": st.none() | st.integers(1, 600) | st.just(2.5),
+        "max_retries": st.none() | st.integers(0, 5),
+    },
+)
+seed_tasks = st.fixed_dictionaries(
+    {
+        "title": st.just("A task"),
+        "description": texts.filter(str.strip),
+        "payload": st.fixed_dictionaries(
+            {"pipeline": st.lists(seed_steps, min_size=1, max_size=3)},
+            optional={"params": st.dictionaries(st.sampled_from("abc"), st.integers() | texts)},
+        ),
+    },
+    optional={
+        "timezone": st.sampled_from(["UTC", "Europe/Chisinau"]),
+        "priority": st.integers(1, 9),
+        "max_retries": st.integers(0, 9),
+        "backoff_strategy": st.sampled_from(["fixed", "linear", "exponential_jitter"]),
+        "dedupe_key": st.none() | texts,
+        "dedupe_window_seconds": st.integers(0, 3600),
+        "concurrency_key": st.none() | texts,
+        "status": st.sampled_from(["active", "paused"]),
+    },
+)
+kinds = st.sampled_from(
+    [
+        ("cron", "30 8 * * *"),
+        ("event", "email.received"),
+        ("every", "15m"),
+        ("manual", ""),
+        ("rrule", "FREQ=DAILY"),
+    ]
+)
+
+
+@given(seed_tasks, kinds)
+def test_a_converted_seed_document_says_the_same(task: dict[str, Any], kind: tuple[str, str]) -> None:
+    """Whatever of the seed format is accepted becomes a v1 file that reads as an equal definition."""
+    seed = task | {"schedule_kind": kind[0], "schedule_expr": kind[1]}
+    try:
+        expected = parse_definition(seed)
+    except ValidationFailed:  # a key of nothing but spaces, say
+        with pytest.raises(ValidationFailed):
+            convert(seed)
+        return
+    (again,) = load_documents(convert(seed))
+    assert "apiVersion" in again.value
+    assert parse_definition(again) == expected
