@@ -58,6 +58,21 @@ class Periods:
             else:
                 unit = self._next(unit)
 
+    def holds(self, wall: datetime) -> bool:
+        """Whether the naive `wall`, which lies in the first period or later, is one of the wall times."""
+        number = number_of(self.unit, self.wkst, wall)
+        shape = self.shapes.table[number % len(self.shapes.table)]
+        if not shape or (number - self.first) % self.interval or number > self.last:
+            return False
+        begin = _begin(self.unit, self.wkst, number)
+        if not self.shapes.masks[shape] >> (wall.toordinal() - begin) & 1 or not self.times.holds(wall):
+            return False
+        if self.picks is None:
+            return True
+        days = days_of(self.shapes.masks[shape])
+        slot = days.index(wall.toordinal() - begin) * len(self.times) + self.times.before(wall.time())
+        return slot in self.picks[shape]
+
     def nth(self, count: int, since: datetime) -> datetime | None:
         """The `count`-th wall time, from 1, at or after `since` in the first period; None if the calendar
         ends before it."""

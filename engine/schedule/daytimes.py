@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 from typing import overload
 
 
@@ -36,6 +36,15 @@ class DayTimes(Sequence[time]):
         minute, second = divmod(place, len(self.seconds))
         hour, minute = divmod(minute, len(self.minutes))
         return time(self.hours[hour], self.minutes[minute], self.seconds[second])
+
+    def holds(self, at: datetime) -> bool:
+        """Whether the time of day of `at` is one of the times."""
+        return (
+            at.hour in self.hours
+            and at.minute in self.minutes
+            and at.second in self.seconds
+            and not at.microsecond
+        )
 
     def before(self, at: time) -> int:
         """How many of the times come before `at`, which is also the place of the first from `at` on."""

@@ -96,15 +96,24 @@ def seek_wall(instant: datetime, zone: ZoneInfo) -> datetime:
     if calm is not None:
         return instant.replace(tzinfo=None) + calm
     here = offset_at(instant, zone)
-    moves = (abs(here - offset_at(instant + reach, zone)) for reach in (-_REACH, _REACH))
-    return instant.replace(tzinfo=None) + here - max(moves)
+    move = max(abs(here - offset_at(instant + reach, zone)) for reach in (-_REACH, _REACH))
+    near = move + _SECOND
+    if offset_at(instant - near, zone) == here == offset_at(instant + near, zone):
+        move = timedelta(0)  # farther from the change than it moves clocks, no wall fires at another's time
+    return instant.replace(tzinfo=None) + here - move
+
+
+def calm_wall(instant: datetime, zone: ZoneInfo) -> datetime | None:
+    """The wall time at the UTC `instant` where no transition is anywhere near: it and no other means the instant."""
+    calm = _calm_offset(zone, instant.toordinal() // _BLOCK)
+    return None if calm is None else instant.replace(tzinfo=None) + calm
 
 
 def local(instant: datetime, zone: ZoneInfo) -> datetime:
     """The naive wall time in `zone` at the UTC `instant`."""
-    calm = _calm_offset(zone, instant.toordinal() // _BLOCK)
-    if calm is not None:
-        return instant.replace(tzinfo=None) + calm
+    wall = calm_wall(instant, zone)
+    if wall is not None:
+        return wall
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
 
 

@@ -25,6 +25,7 @@ from engine.schedule.subdaily import ElapsedRule
 MAX_EXCLUDED = 1_000
 """Steps of one search without an occurrence that is left, after which it is given up with an error."""
 
+_FEW = 8
 _CYCLE = timedelta(days=146_097)  # 400 years; what is excluded for so long is taken to be excluded for ever
 _SHIFTED = 26 * 3600  # for so long after clocks moved, a skipped wall time may still be made up for
 
@@ -33,13 +34,15 @@ _SHIFTED = 26 * 3600  # for so long after clocks moved, a skipped wall time may 
 class Source:
     """Ascending UTC instants, found from any instant on, and the rule that they come from, if one does.
 
-    A calendar rule names its times of day here, also where DTSTART implied them.
+    A calendar rule names its times of day here, also where DTSTART implied them. `holds` says at once whether an
+    instant is one of them, where it can (else None).
     """
 
     seek: Callable[[datetime], Iterator[datetime]]
     rule: Rule | None = None
     elapsed: ElapsedRule | None = None
     until: datetime | None = None
+    holds: Callable[[datetime], bool | None] | None = None
 
     @property
     def grain(self) -> int:
@@ -74,7 +77,7 @@ def remaining(source: Source, taken: Taken, seek: datetime, end: datetime) -> It
 
     Raises ValidationFailed when MAX_EXCLUDED steps in a row leave nothing.
     """
-    cursors = [_Cursor(other, seek) for other in taken.sources]
+    cursors = [_Cursor(other) for other in taken.sources]
     stream, barren, fired, leapt = source.seek(seek), 0, seek, False
     while (instant := next(stream, None)) is not None and instant <= end:
         until = _taken_until(source, instant, taken, cursors, barren, leapt)
@@ -82,7 +85,7 @@ def remaining(source: Source, taken: Taken, seek: datetime, end: datetime) -> It
             barren, fired = 0, instant
             yield instant
             continue
-        barren += 2 if leapt else 1  # a leap costs more
+        barren += 2 if leapt and barren >= _FEW else 1  # a leap costs more
         if instant - fired > _CYCLE:
             return
         if barren > MAX_EXCLUDED:
@@ -110,7 +113,10 @@ def covered_until(taking: Source, zone: ZoneInfo, at: int, source: Source) -> in
     if elapsed is None and (rule.freq != "DAILY" or rule.interval > 1):
         ends.append((local // DAY + 1) * DAY - offset)
     elif days:
-        ends.append((local // DAY + days_on(days, local // DAY)) * DAY - offset)
+        end = (local // DAY + days_on(days, local // DAY)) * DAY - offset
+        ends.append(end)
+        if _by_days_alone(taking, source) and high + offset - _SHIFTED > local // DAY * DAY and end > high:
+            ends = [max(high, end - _SHIFTED)]
     elif elapsed and elapsed.step == 1 and not elapsed.digits:
         ends = [LATEST]
     if taking.until:
@@ -118,22 +124,34 @@ def covered_until(taking: Source, zone: ZoneInfo, at: int, source: Source) -> in
     return max(min(ends), at)
 
 
+def _by_days_alone(taking: Source, source: Source) -> bool:
+    """Whether both count on the UTC axis and only the local date decides, so that moving clocks change nothing."""
+    taken, asked = taking.elapsed, source.elapsed
+    if taken is None or asked is None or taken.window > 1 or asked.window > 1:
+        return False
+    return all(not allowed for size, allowed in taken.digits if size != 7)
+
+
 class _Cursor:
     """Where a taking source stands; it follows ascending questions, and seeks when left far behind."""
 
     __slots__ = ("_head", "_stream", "source")
 
-    def __init__(self, source: Source, seek: datetime) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self._stream = source.seek(seek)
-        self._head = next(self._stream, None)
+        self._stream: Iterator[datetime] | None = None
+        self._head: datetime | None = None
 
     def holds(self, instant: datetime) -> bool:
         """Whether the source has `instant`, which is never before the last one asked for."""
-        for _ in range(8):
+        known = self.source.holds and self.source.holds(instant)
+        return self._follows(instant) if known is None else known
+
+    def _follows(self, instant: datetime) -> bool:
+        for _ in range(8 if self._stream else 0):
             if self._head is None or self._head >= instant:
                 return self._head == instant
-            self._head = next(self._stream, None)
+            self._head = next(self._stream, None) if self._stream else None
         self._stream = self.source.seek(instant)
         self._head = next(self._stream, None)
         return self._head == instant
@@ -151,10 +169,18 @@ def _taken_until(
         return instant
     for cursor in cursors:
         if cursor.holds(instant):
-            if barren < 1 or (barren & 7 and not leapt):
-                return instant  # most are alone, and where nothing was known last time there hardly is now
+            if not leapt and not _worth_asking(cursor.source, source, barren):
+                return instant
             return instant_of(covered_until(cursor.source, taken.zone, seconds_of(instant), source))
     return None
+
+
+def _worth_asking(taking: Source, source: Source, barren: int) -> bool:
+    """Whether much more may be taken than this instant. Of days most are alone, of seconds hardly any; and where
+    nothing was known last time there hardly is now."""
+    if taking.elapsed and source.elapsed and barren in (0, 1, 2, 4):
+        return True
+    return barren > 0 and barren % _FEW == 0
 
 
 def _after_days(day: date, taken: Taken) -> datetime:
@@ -175,7 +201,9 @@ def _time_end(taking: Source, local: int, grain: int) -> int:
     if grain % 3600 and rule.byminute and len(rule.byminute) < 60:
         return min(_run_end(slots_of(rule.byhour, rule.byminute), local, DAY, 60), midnight)
     if grain % DAY and rule.byhour and len(rule.byhour) < 24:
-        return min(_run_end(slots_of(rule.byhour, None), local, DAY, 3600), midnight)
+        bits = slots_of(rule.byhour, None)
+        end = _run_end(bits, local, DAY, 3600)
+        return end if end < midnight else _run_end(bits, midnight, DAY, 3600)
     return local + int(_CYCLE / timedelta(seconds=1))
 
 

@@ -16,11 +16,12 @@ from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from engine.durations import format_duration, parse_duration
-from engine.schedule import cron, dst, elapsed, moments, rruler
+from engine.schedule import cron, dst, elapsed, moments, rruler, subdaily
 from engine.schedule.content import Content, ZonedMoment, parse_content
 from engine.schedule.excluding import Source
 from engine.schedule.refusals import refusal, shown
 from engine.schedule.rule import Rule
+from engine.schedule.stretches import seconds_of
 from engine.schedule.subdaily import ElapsedRule
 from engine.schedule.zones import load_zone
 
@@ -170,9 +171,19 @@ def rule_source(rule: Rule, frame: Frame) -> Source:
     until = _until(rule, frame)
     if rule.sub_daily:
         prepared = elapsed.prepare(rule, frame.wall, frame.instant, frame.zone)
-        return Source(partial(_elapsed_instants, prepared, until), rule, prepared, until)
-    walls = partial(_walls_until, rule.until, rruler.prepare(rule, frame.wall))
-    return Source(partial(_wall_instants, walls, frame, until), _spelled_out(rule, frame.wall), None, until)
+        seek = partial(_elapsed_instants, prepared, until)
+        return Source(seek, rule, prepared, until, partial(_elapsed_holds, prepared, until))
+    calendar = rruler.prepare(rule, frame.wall)
+    walls = partial(_walls_until, rule.until, calendar)
+    # A local UNTIL is held against wall times alone: one that a gap shifts may come after the instant of its UNTIL.
+    last = until if isinstance(rule.until, datetime) and rule.until.tzinfo else None
+    return Source(
+        partial(_wall_instants, walls, frame, last),
+        _spelled_out(rule, frame.wall),
+        None,
+        until,
+        partial(_wall_holds, calendar, frame.zone, until),
+    )
 
 
 def _fires(rule: Rule, frame: Frame) -> bool:
@@ -183,7 +194,7 @@ def _fires(rule: Rule, frame: Frame) -> bool:
 
 def _spelled_out(rule: Rule, wall: datetime) -> Rule:
     """A calendar rule with the times of day that it takes from DTSTART; a sub-daily one as it is."""
-    if rule.sub_daily:
+    if rule.sub_daily or (rule.byhour and rule.byminute and rule.bysecond):
         return rule
     return replace(
         rule,
@@ -211,7 +222,8 @@ def _framed(content: Content, frame: Frame) -> Frame:
         moment, zone = content.dtstart.moment, content.dtstart.zone
         start = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
         frame = replace(frame, zone=zone or frame.zone)
-    return replace(frame, start=start and start.replace(microsecond=0))
+    whole = start and start.replace(microsecond=0)
+    return frame if whole is frame.start or whole == frame.start else Frame(frame.zone, frame.policy, whole)
 
 
 def _times(rules: list[Rule], frame: Frame) -> Sequence[time]:
@@ -256,3 +268,20 @@ def _elapsed_instants(prepared: ElapsedRule, until: datetime | None, seek: datet
         if until and instant > until:
             return
         yield instant
+
+
+def _wall_holds(
+    calendar: rruler.CalendarRule, zone: ZoneInfo, until: datetime | None, instant: datetime
+) -> bool | None:
+    wall = dst.calm_wall(instant, zone)
+    if wall is None:
+        return None
+    return (until is None or instant <= until) and rruler.holds(calendar, wall)
+
+
+def _elapsed_holds(prepared: ElapsedRule, until: datetime | None, instant: datetime) -> bool | None:
+    if prepared.rule.count is not None:
+        return None
+    if instant.microsecond or (until is not None and instant > until):
+        return False
+    return subdaily.holds(prepared, seconds_of(instant))

@@ -65,6 +65,13 @@ def walls(calendar: CalendarRule, seek: datetime) -> Iterator[datetime]:
         yield wall
 
 
+def holds(calendar: CalendarRule, wall: datetime) -> bool:
+    """Whether the naive `wall` is one of the rule's wall times; UNTIL is not looked at here."""
+    if wall < calendar.dtstart or (calendar.last and wall > calendar.last):
+        return False
+    return calendar.periods.holds(wall)
+
+
 def fires(calendar: CalendarRule) -> bool:
     """Whether the rule has any occurrence before the calendar ends, with the year 9998."""
     return next(calendar.periods.walls(calendar.dtstart), None) is not None

@@ -39,6 +39,7 @@ OPTIONS = ("gap", "fold", "exdates", "rdates", "end", "jitter")
 MAX_LIMIT = 100_000
 
 _CHOICES = {"gap": ("shift", "next_valid", "skip"), "fold": ("first", "second", "both")}
+_BY_DEFAULT = dst.DstPolicy()
 _TICK = timedelta(microseconds=1)
 _EARLIEST = datetime(moments.FIRST_YEAR, 1, 1, tzinfo=UTC)
 _LATEST = datetime(moments.LAST_YEAR, 1, 1, tzinfo=UTC)
@@ -159,7 +160,7 @@ def _restored(
         )
     if not isinstance(expr, str):
         raise refusal("expr", f"the expression must be text, not {shown(expr)}", "/expr")
-    options = _spread(options or {})
+    options = _spread(options) if options else {}
     if start is not None:
         moments.checked_start(start)
     frame = Frame(load_zone(tz), _policy(options), start)
@@ -243,6 +244,8 @@ def _spread(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _policy(options: Mapping[str, Any]) -> dst.DstPolicy:
+    if not options:
+        return _BY_DEFAULT
     for name in options:
         if name not in OPTIONS:
             hint = did_you_mean(str(name), OPTIONS)
@@ -258,6 +261,8 @@ def _policy(options: Mapping[str, Any]) -> dst.DstPolicy:
 
 def _option_dates(options: Mapping[str, Any], name: str) -> list[ZonedMoment]:
     values = options.get(name) or ()
+    if values == ():
+        return []
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise refusal(
             "option", f"{name} must be a list of dates or date-times, not {shown(values)}", f"/{name}"

@@ -75,6 +75,17 @@ def walk(elapsed: ElapsedRule, first: int) -> Iterator[int]:
         at = elapsed.origin + number * elapsed.step
 
 
+def holds(elapsed: ElapsedRule, second: int) -> bool | None:
+    """Whether `walk` comes to `second`; None where one period may have several moments."""
+    if elapsed.window > 1:
+        return None
+    number, rest = divmod(second - elapsed.origin, elapsed.step)
+    if rest or second < elapsed.dtstart:
+        return False
+    offset = stretch_at(elapsed.zone, second)[2]
+    return _allows(elapsed, (elapsed.origin + offset) // elapsed.unit + number * elapsed.rule.interval)
+
+
 def _unfiltered(elapsed: ElapsedRule, first: int) -> Iterator[int]:
     step = elapsed.step
     at = elapsed.origin - (elapsed.origin - first) // step * step

@@ -28,6 +28,12 @@ BEGIN = datetime(2026, 3, 10, 11, 7, tzinfo=UTC)  # clocks go forward on the 29t
 SPAN = timedelta(days=30)
 AGES = {"1 day": timedelta(days=1), "10 y": timedelta(days=3653), "30 y": timedelta(days=10957)}
 WORKDAYS = "MO,TU,WE,TH,FR"
+HOURS, SIXTY = (",".join(map(str, range(size))) for size in (24, 60))
+DENSE = (  # a reference takes minutes
+    f"RRULE:FREQ=MINUTELY\nEXRULE:FREQ=MINUTELY;BYMONTH={','.join(str(month) for month in range(1, 12))}",
+    f"RRULE:FREQ=SECONDLY\nEXRULE:FREQ=SECONDLY;BYHOUR={','.join(str(hour) for hour in range(24) if hour != 9)}",
+    f"FREQ=DAILY;BYHOUR={HOURS};BYMINUTE={SIXTY};BYSECOND={SIXTY}",
+)
 RULES = (
     "FREQ=DAILY",
     "FREQ=DAILY;INTERVAL=3;BYHOUR=7,12,18",
@@ -50,6 +56,7 @@ RULES = (
     "FREQ=YEARLY;BYWEEKNO=1,20,-1;BYDAY=MO",
     "RRULE:FREQ=DAILY\nEXDATE:20260311T090000,20260312T090000",
     "RRULE:FREQ=DAILY\nEXRULE:FREQ=WEEKLY;BYDAY=SA,SU",
+    *DENSE,
     "FREQ=HOURLY;INTERVAL=5",
     f"FREQ=HOURLY;BYDAY={WORKDAYS};BYHOUR=9,13,17;BYMINUTE=0,30",
     "FREQ=HOURLY;INTERVAL=7;BYHOUR=9;COUNT=10000",
@@ -97,7 +104,7 @@ def reference(kind: str, text: str, age: timedelta) -> Call | None:
     if kind == "cron" and util.find_spec("croniter"):
         return lambda: import_module("croniter").croniter(text, after).get_next(datetime)
     slow = age > AGES["1 day"] and any(unit in text for unit in ("HOURLY", "MINUTELY", "SECONDLY"))
-    if kind != "rrule" or slow or text in UNTRUE:
+    if kind != "rrule" or slow or text in (*UNTRUE, *DENSE):
         return None
     start = (BEGIN - age).replace(tzinfo=None, hour=9, minute=0)
     rule = rrulestr(text, dtstart=start)

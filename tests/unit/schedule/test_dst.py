@@ -166,3 +166,11 @@ def local(instants: list[datetime], zone: str) -> list[str]:
     """Instants as day of month, time and offset in `zone`."""
     tz: Any = load_zone(zone)
     return [instant.astimezone(tz).strftime("%d %H:%M%z") for instant in instants]
+
+
+def test_a_local_until_is_held_against_wall_times() -> None:
+    """23:00 of the day that Apia skipped fires a day later, after the instant of an UNTIL at the midnight between."""
+    rule, start = "FREQ=DAILY;UNTIL=20111231T000000", datetime(2011, 12, 30, 23, 0)
+    assert occurrences("rrule", rule, "Pacific/Apia", start, None, 3) == [
+        datetime(2011, 12, 31, 9, tzinfo=UTC)
+    ]
