@@ -1,12 +1,14 @@
 -- End those of some runs that nobody has begun: a backfill that is called off, a task that is canceled.
--- Promises: each is in history as canceled, and never runs; a run that was ever leased is left alone. Locks: FOR
--- UPDATE SKIP LOCKED on the rows removed; a row that a worker is leasing at this moment is skipped and runs.
+-- Promises: each is in history as canceled, and never runs; a run that was ever leased is left alone. Locks: the
+-- rows removed, in the order of their ids; they are waited for: one that a worker is leasing at this moment runs, one
+-- that is only being moved to another slot goes (SQLSTATE 40001, tried again).
 -- Fence: only unleased rows that never had one; a lease that comes first wins.
 WITH mine AS MATERIALIZED (
   SELECT w.id, w.slot
   FROM duework.due_work w
   WHERE w.id = ANY (%(run_ids)s) AND w.locked_until IS NULL AND w.fence IS NULL
-  FOR UPDATE SKIP LOCKED
+  ORDER BY w.id
+  FOR UPDATE
 ), gone AS (
   DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot = m.slot
   RETURNING w.*
