@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import urllib.parse
 from typing import Any
 
@@ -108,7 +109,56 @@ def secret_tasks(url: str) -> dict[str, list[dict[str, Any]]]:
         "s-run-now": [step("a", "task.run_now", with_={"task": "input", "params": {"t": token}})],
         "s-parked": [step("a", with_={"t": token}), step("b", "core.sleep", with_={"seconds": 1.2})],
         "s-on-failure": [step("a", "core.fail", with_={"message": token})],
+        # Given to one step, and told by a server in every form to the next one, which was not given it.
+        "s-forms": [
+            step("a", "http.get", with_=echo, reflex=LOOPBACK),
+            step("b", "http.get", with_={"url": f"{url}/forms"}, reflex={"pii": "allow"}),
+            step("c", "core.fail", with_={"message": "got ${steps.b.body}"}, reflex={"pii": "allow"}),
+        ],
+        "s-resumed": [
+            step("a", "http.post", with_=echo | {"body": "x"}, reflex=LOOPBACK),
+            step("b", "core.sleep", with_={"seconds": 1.2}),
+            step("c", "http.get", with_={"url": f"{url}/forms"}, reflex={"pii": "allow"}),
+        ],
+        "s-file": [
+            step("a", "file.write", with_={"path": "../${secrets.TOKEN}", "content": token}),
+        ],
+        "s-mail": [step("a", "email.send", with_={"to": "ada@example.org", "subject": token, "text": token})],
+        "s-model": [
+            step(
+                "a",
+                "llm.chat",
+                with_={
+                    "url": url,
+                    "api_key": token,
+                    "model": token,
+                    "messages": [{"role": "user", "content": token}],
+                },
+            )
+        ],
     }
+
+
+def told() -> dict[str, str]:
+    """The secret as a careless server writes it."""
+    quoted = urllib.parse.quote(SECRET, safe="")
+    return {
+        "plain": f"key={SECRET};",
+        "hex": SECRET.encode().hex(),
+        "HEX": SECRET.encode().hex().upper(),
+        "percent": quoted,
+        "percent in small letters": small(quoted),
+        "twice": urllib.parse.quote(quoted),
+        "json": json.dumps({"inner": SECRET}),
+        "php": SECRET.replace("/", "\\/"),
+        **{f"base64 at {n}": base64.b64encode(b"x" * n + SECRET.encode() + b"y").decode() for n in range(3)},
+        f"as a key {SECRET}": "",
+    }
+
+
+def small(quoted: str) -> str:
+    """Percent-encoding with small letters."""
+    return re.sub("%..", lambda code: code[0].lower(), quoted)
 
 
 def needles() -> list[str]:
@@ -116,7 +166,17 @@ def needles() -> list[str]:
     forms = [LOCAL]
     for text in (MAIL, SECRET):
         shifted = [base64.b64encode(b"x" * n + text.encode()).decode()[4:-8] for n in range(3)]
-        forms += [text, *shifted, urllib.parse.quote(text, safe=""), text.encode().hex(), text[::-1]]
+        quoted, packed = urllib.parse.quote(text, safe=""), text.encode().hex()
+        forms += [
+            text,
+            *shifted,
+            quoted,
+            urllib.parse.quote(quoted),
+            small(quoted),
+            packed,
+            packed.upper(),
+            text[::-1],
+        ]
     return [*forms, json.dumps(SECRET)[1:-1], SECRET[:12], SECRET[-12:]]
 
 
@@ -150,6 +210,8 @@ async def test_no_canary_is_found_anywhere(
                 "application/json",
                 json.dumps({"to": MAIL, "also": [f"<{MAIL}>"]}).encode(),
             )
+            web.answers["/forms"] = ("application/json", json.dumps(told()).encode())
+            web.answers["/chat/completions"] = ("application/json", json.dumps({"error": told()}).encode())
             await crew.scheduler(http_allow="127.0.0.1")
             await crew.worker(http_allow="127.0.0.1")
             await run_all(conn, web)
@@ -205,6 +267,7 @@ async def run_all(conn: Connection, web: Web) -> None:
         "s-echo",
         "s-sql",
         "s-parked",
+        "s-resumed",
     }
     assert {status["s-event"], status["s-run-now"]} == {"failed"}, "a secret would be stored"
     verdicts = await rows(
