@@ -17,6 +17,8 @@ from engine import reflex
 CHUNK = 65_536
 ROUNDS = 64
 """Chunks that one look at a pipe takes at most: a child may print faster than it is read."""
+CUT = 4096
+"""Bytes that are left out where a tail begins within a line that does not end."""
 SHOWN = 4096
 """Characters of a child's words that an error or a log line holds."""
 
@@ -47,8 +49,8 @@ class Reading:
             if self.ended or not self._read():
                 break
         data = bytes(self._data)
-        if self._cut:
-            data = data.partition(b"\n")[2]
+        if self._cut:  # what is left of a secret there would not be recognised
+            data = data.partition(b"\n")[2] or data[CUT:]
         self._data.clear()
         self._cut = False
         return data

@@ -44,7 +44,11 @@ _IMPORT = 60.0
 
 
 class _Gone(Exception):
-    """The child will answer no more."""
+    """The child will answer no more. `leaving`: it has closed its socket, so it is about to end by itself."""
+
+    def __init__(self, *, leaving: bool) -> None:
+        super().__init__()
+        self.leaving = leaving
 
 
 class _Child:
@@ -73,11 +77,11 @@ class _Child:
             while len(data) < 4 or len(data) - 4 < struct.unpack_from("!I", data)[0]:
                 more = await loop.sock_recv(self.messages, 262_144)
                 if not more:
-                    raise _Gone
+                    raise _Gone(leaving=True)
                 data += more
                 if len(data) > limit:
                     raise OutputInvalid(f"the function's result has more than {limit} bytes")
-            answer: dict[str, Any] = json.loads(data[4:])
+            answer: dict[str, Any] = _checked(json.loads(data[4:]))
             self.memory, self.whole = int(answer["memory"]), bool(answer["whole"])
         except (
             OSError,
@@ -85,12 +89,12 @@ class _Child:
             KeyError,
             TypeError,
         ) as error:  # no answer of ours: its socket was written to
-            raise _Gone from error
+            raise _Gone(leaving=isinstance(error, OSError)) from error
         return answer
 
     async def end(self) -> Ending:
         """Kill it; how it had ended, if it had."""
-        self._wake()
+        self._forget_idle()
         try:
             await self.process.end()
         finally:
@@ -99,7 +103,7 @@ class _Child:
 
     def dismiss(self, left: Callable[[], None]) -> None:
         """Let it end in order, by the end of its socket, or be killed after a grace; then `left` is called."""
-        self._wake()
+        self._forget_idle()
         self.messages.close()
         self.process.on_end = left
         if self.process.ended.done():
@@ -109,12 +113,17 @@ class _Child:
 
     def close(self) -> None:
         """Let go of it: its guard kills it."""
-        self._wake()
+        self._forget_idle()
         self.process.close()
         self.messages.close()
         self.printed.close()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """It is idle no longer. What a thread has printed meanwhile is nobody's: the next call is another run's."""
+        self.printed.take()
+        self._forget_idle()
+
+    def _forget_idle(self) -> None:
         if self.idle is not None:
             self.idle.cancel()
             self.idle = None
@@ -205,6 +214,8 @@ class PythonTools:
                 answer = await child.ask(body, limit + _ENVELOPE)
                 answered = True
             except _Gone as gone:
+                if gone.leaving:
+                    await asyncio.wait({child.process.ended}, timeout=_LEAVING)
                 raise await self._crash(child, entry, call) from gone
             finally:
                 self._log_printed(child, entry, call)
@@ -216,7 +227,6 @@ class PythonTools:
 
     async def _crash(self, child: _Child, entry: ToolEntry, call: Call | None) -> ToolUnavailable:
         """Why a child did not answer. What it printed last is most of the reason."""
-        await asyncio.wait({child.process.ended}, timeout=_LEAVING)
         ending = await child.end()
         conceal = call.conceal if call else as_it_is
         details: dict[str, Any] = {"printed": shown(child.printed.take(), conceal)}
@@ -237,7 +247,7 @@ class PythonTools:
         while self._idle:
             child = self._idle.pop()
             if not child.process.ended.done():
-                child._wake()
+                child.wake()
                 return child
             child.close()
         try:
@@ -289,6 +299,19 @@ class PythonTools:
 
         self._leaving.add(child)
         child.dismiss(left)
+
+
+def _checked(answer: Any) -> dict[str, Any]:
+    """The answer. Raises TypeError for what our program does not say: the user's code is in the same process."""
+    told = answer.get("error", {"kind": "ToolError", "message": ""}) if isinstance(answer, dict) else {}
+    forms = {"message": str, "details": dict, "retry_after": int | float | None}
+    sound = told.get("kind") in KINDS and all(
+        isinstance(told[k], form) for k, form in forms.items() if k in told
+    )
+    if not sound or not {"value", "error"} & answer.keys():
+        raise TypeError("this is no answer")
+    checked: dict[str, Any] = answer
+    return checked
 
 
 def _error(told: Mapping[str, Any], call: Call) -> ToolError:

@@ -181,7 +181,9 @@ def _end(pid: int) -> int:
             if os.waitpid(-1, os.WNOHANG)[0]:
                 continue
             for child in _children():
-                with suppress(ProcessLookupError):
+                with suppress(
+                    ProcessLookupError, PermissionError
+                ):  # the latter: it has become another user's
                     os.kill(child, signal.SIGKILL)
             os.waitpid(-1, 0)
     return os.waitstatus_to_exitcode(status)

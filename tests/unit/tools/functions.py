@@ -201,6 +201,23 @@ def write_everywhere() -> None:
     threading.Event().wait()
 
 
+def pretend(text: str) -> None:
+    """An answer of one's own."""
+    answer = text.encode()
+    for descriptor in range(3, 64):
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as found:
+                found.sendall(len(answer).to_bytes(4, "big") + answer)
+        except OSError:
+            continue
+    threading.Event().wait()
+
+
+def print_later(text: str) -> None:
+    """Print when the call is over."""
+    threading.Thread(target=lambda: (signal.sigtimedwait([], 0.05), print(text)), daemon=True).start()
+
+
 def close_everything() -> None:
     """Even the socket that the answer was to go through."""
     os.closerange(3, 64)

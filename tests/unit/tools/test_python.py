@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -24,6 +24,7 @@ from engine.errors import (
     ToolUnavailable,
     ValidationFailed,
 )
+from engine.tools.python import PythonTools
 from engine.tools.registry import parse_entry
 from engine.tools.toolbox import Toolbox
 from tests.polling import poll_until
@@ -162,6 +163,35 @@ async def test_prints_go_to_the_log(box: Toolbox) -> None:
     assert (first["run_id"], first["step"], first["tool"]) == (str(RUN), "work", "my.function")
     assert second["text"].endswith("line\nline")
     assert len(second["text"]) < 5000
+
+
+async def test_what_is_printed_between_calls_is_nobodys(box: Toolbox) -> None:
+    """A thread that prints late is not heard in another run's log, whose secrets are others."""
+    with capture_logs() as lines:
+        await box.call(function("print_later"), {"text": "a secret of the first"}, CALL)
+        child = cast("PythonTools", box.transports["python"])._idle[-1]
+        await poll_until(lambda: b"secret" in child.printed._data)
+        await box.call(function("say"), {"text": "second"}, CALL)
+    assert [line["text"] for line in lines if line["event"] == "tool.printed"] == ["second"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        "3",
+        '{"memory": 1, "whole": true}',
+        '{"error": {}, "memory": 1, "whole": true}',
+        "{",
+        '{"error": {"kind": "LeaseLost", "message": ""}, "memory": 1, "whole": true}',
+        '{"error": {"kind": "ToolError", "message": 3}, "memory": 1, "whole": true}',
+    ],
+)
+async def test_an_answer_that_is_none_of_ours(box: Toolbox, text: str) -> None:
+    """User code may write to the socket that it shares with our program; then its process is ended."""
+    with pytest.raises(ToolUnavailable):
+        await box.call(function("pretend"), {"text": text}, CALL)
 
 
 async def test_stdin_is_empty(box: Toolbox) -> None:
