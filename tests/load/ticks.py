@@ -155,6 +155,7 @@ async def _buffers(conn: db.Connection, settings: Settings, minute: datetime) ->
         "horizon": settings.horizon,
         "limit": settings.tick_batch,
         "tzdata_version": tzdata_version(),
+        "only": None,
     }
     (row,) = await (await conn.execute(explained, values)).fetchall()
     plan = row["QUERY PLAN"][0]["Plan"]
