@@ -26,6 +26,7 @@ LINE_FROM = 8
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _PLACEHOLDER = re.compile(f"\ue000([0-9a-f]{{16}}):({_NAME.pattern})\ue001", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+", re.ASCII)  # what no encoder of text writes in another way
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _KEPT_IN_URLS = ("", "/", "!'()*", "!$&'()*+,;=:@/", "!$&'()*+,;=:@/?", ":/?#[]@!$&'()*+,;=%")
 """What encoders leave as it is: nothing, a path, encodeURIComponent, RFC 3986's segments and queries, encodeURI."""
@@ -153,11 +154,14 @@ class Veil:
         found = {form: _mark(name) for value, name in values.items() for form in forms(value)}
         # A mark stays as it is, even where a secret is a word of it; of two secrets the longer form goes first.
         self._forms = [*marks.items(), *sorted(found.items(), key=lambda one: (-len(one[0]), one[0]))]
+        self._shortest = min(map(len, found), default=0)
         self._numeric = any(_NUMBER.fullmatch(value) for value in values)
 
     def __call__(self, text: str) -> str:
         if text in self._whole:
             return self._whole[text]
+        if not self._shortest or len(text) < self._shortest:
+            return text
         pieces = [text]  # open text at even places, marks at odd ones
         for form, mark in self._forms:
             if form in text:
@@ -214,11 +218,17 @@ def forms(secret: str) -> set[str]:
     found: set[str] = set()
     for text in {secret, secret.strip(), *lines}:
         if len(text) >= SEARCHED_FROM:
-            escaped = {form for one in _escaped(text) for form in (one, *_escaped(one))}
-            found |= escaped | set(_percent_encoded(text))
-            for spelled in {text, *_escaped(text)}:
-                found |= set(_packed(spelled.encode()))
+            found |= _forms_of_text(text)
     return found
+
+
+def _forms_of_text(text: str) -> set[str]:
+    if _PLAIN.fullmatch(text):
+        return {text, *_packed(text.encode())}
+    spelled = {text, *_escaped(text)}
+    written = {form for one in spelled for form in _escaped(one)}
+    packed = {form for one in spelled for form in _packed(one.encode())}
+    return spelled | written | packed | set(_percent_encoded(text))
 
 
 def _escaped(text: str) -> Iterator[str]:
