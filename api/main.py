@@ -6,11 +6,13 @@ api.main:app` works as well: `app` is made when it is first asked for.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -32,9 +34,10 @@ from engine import db, reflex, settings, telemetry
 from engine.contract import Contract, compile_schema
 from engine.errors import Conflict, DueworkError, StoreUnavailable
 from engine.metrics import Metrics
-from engine.service import stop_signals
+from engine.service import Service, stop_signals
 from engine.settings import EMBEDDED, Settings
-from engine.tools.registry import load_catalog
+from engine.tools.registry import Catalog
+from engine.tools.reload import LOOK_EVERY, LiveCatalog
 
 GRACE = 10
 """Seconds that requests under way get when the server is told to stop."""
@@ -80,7 +83,7 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         if given.database_url == EMBEDDED:
             raise StoreUnavailable("set DUEWORK_DATABASE_URL, or let `duework up` start an embedded database")
-        catalog = load_catalog(given)
+        catalog = LiveCatalog(given, metrics)
         reflex.mask("")  # compiles the gate's patterns now, and not within the first request
         async with db.pool(given, "api") as pool:
             if not given.loopback:
@@ -90,14 +93,25 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
             app.state.resources = Resources(
                 given,
                 pool,
-                catalog,
+                catalog.current,
                 metrics,
                 _contracts(),
                 migrations.head(),
                 number,
                 openapi.document(number),
             )
-            yield
+
+            def take_over(new: Catalog) -> None:
+                """Requests that begin from now on see the new one; each keeps what it began with."""
+                app.state.resources = replace(app.state.resources, catalog=new)
+
+            catalog.changed = take_over
+            looking = asyncio.create_task(Service("api.catalog", catalog.look, LOOK_EVERY).run())
+            try:
+                yield
+            finally:
+                looking.cancel()
+                await asyncio.wait([looking])
 
     return lifespan
 

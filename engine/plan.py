@@ -47,7 +47,8 @@ class Order:
 class Plan:
     """A definition made ready: what a worker caches by (task, version).
 
-    `probe` goes before the steps. `secrets` are the names that the pipeline asks for.
+    `probe` goes before the steps. `secrets` are the names that the pipeline asks for, `scopes` what its tools ask
+    of the author.
     """
 
     definition: Definition
@@ -55,6 +56,7 @@ class Plan:
     on_failure: Order
     probe: Order
     secrets: frozenset[str]
+    scopes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,9 @@ def prepare(definition: Definition, catalog: Catalog) -> Plan:
     probe = _order((definition.probe.step,) if definition.probe else (), 0, bind)
     steps = _order(definition.steps, len(probe.steps), bind)
     tail = _order(definition.on_failure, len(probe.steps) + len(steps.steps), bind)
-    return Plan(definition, steps, tail, probe, _secrets(definition, (probe, steps, tail)))
+    orders = (probe, steps, tail)
+    scopes = frozenset(scope for order in orders for one in order.steps for scope in one.entry.scopes)
+    return Plan(definition, steps, tail, probe, _secrets(definition, orders), scopes)
 
 
 def _secrets(definition: Definition, orders: Sequence[Order]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 Backoff = Literal["fixed", "linear", "exponential", "exponential_jitter"]
 
@@ -34,6 +34,16 @@ class RetryPolicy:
     delay: timedelta = timedelta(seconds=5)
     max_delay: timedelta = timedelta(minutes=5)
     on: frozenset[str] = frozenset()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public form; lengths in seconds."""
+        return {
+            "max_attempts": self.max_attempts,
+            "backoff": self.backoff,
+            "delay": self.delay.total_seconds(),
+            "max_delay": self.max_delay.total_seconds(),
+            "on": sorted(self.on),
+        }
 
 
 def may_retry(policy: RetryPolicy, error_code: str, retryable: bool, attempt: int) -> bool:

@@ -21,6 +21,8 @@ EVENTS: tuple[str, ...] = (
     "api.started",
     "breaker.closed",
     "breaker.opened",
+    "catalog.reload_refused",
+    "catalog.reloaded",
     "condition.decided",
     "filter.unanswered",
     "history.dropped",

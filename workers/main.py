@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 from engine import db, reflex, telemetry
 from engine import settings as settings_
@@ -19,7 +20,8 @@ from engine.metrics import Metrics
 from engine.service import Service, stop_signals
 from engine.settings import Settings
 from engine.store import leases, notifier
-from engine.tools.registry import Catalog, load_catalog
+from engine.tools.registry import Catalog
+from engine.tools.reload import LOOK_EVERY, LiveCatalog
 from engine.tools.toolbox import Toolbox, open_toolbox
 from workers.config import WorkerConfig
 from workers.coordinator import Coordinator
@@ -36,21 +38,24 @@ async def serve(settings: Settings) -> None:
     """Lease and run work until a signal or an operator drains this process."""
     log = telemetry.logger("workers.main")
     config = WorkerConfig.of(settings)
-    catalog = load_catalog(settings)
     metrics = Metrics()
+    catalog = LiveCatalog(settings, metrics)
     reflex.scan("")  # compiles the patterns now, not within the first run
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
         toolbox = await stack.enter_async_context(open_toolbox(settings, pool))
-        await require_callable(toolbox, catalog)
+        catalog.admit = partial(require_callable, toolbox)
+        await catalog.admit(catalog.current)
         watch = FailureWatch(pool, config.process.id)
         settler = Settler(pool, watch.note)
-        runner = Runner(settings, pool, toolbox, catalog, metrics)
+        runner = Runner(settings, pool, toolbox, catalog.current, metrics)
+        catalog.changed = runner.reload
         coordinator = Coordinator(config, pool, runner, settler, metrics)
         ending = Ending()
         heartbeat = Heartbeat(config, pool, coordinator, ending.begun.set)
         services = _services(settings, config, coordinator, settler, heartbeat)
         services.append(Service("workers.failures", watch.check, timedelta(0)))
+        services.append(Service("workers.catalog", catalog.look, LOOK_EVERY))
         with stop_signals(ending.begin):
             await heartbeat.beat()
             log.info("worker.started", worker=config.process.id, slots=config.concurrency)

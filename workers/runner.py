@@ -30,6 +30,7 @@ from engine.tools.calls import Call
 from engine.tools.entry import ToolEntry
 from engine.tools.registry import Catalog
 from engine.tools.toolbox import Toolbox
+from workers.permits import Permits
 from workers.settler import Settlement
 
 T = TypeVar("T")
@@ -93,8 +94,14 @@ class Runner:
         self.toolbox = toolbox
         self.catalog = catalog
         self.metrics = metrics
+        self.permits = Permits(pool)
         self._plans: dict[tuple[UUID, int], tuple[Plan, Mapping[str, Any]]] = {}
         self._log = telemetry.logger("workers.runner")
+
+    def reload(self, catalog: Catalog) -> None:
+        """Use another catalog for attempts that begin from now on; those under way keep the plans they have."""
+        self.catalog = catalog
+        self._plans = {}
 
     async def run(self, held: Held) -> Settlement | None:
         """Execute one lease; None when it was lost, so that nothing may be written."""
@@ -130,6 +137,7 @@ class Runner:
     async def _attempt(self, held: Held) -> Attempt:
         lease = held.lease
         plan, defaults = await self._plan(lease)
+        await self.permits.check(lease.task_id, lease.task_version, plan)
         retry = plan.definition.retry
         run = Run(
             run_id=lease.run_id,

@@ -135,7 +135,7 @@ class Calling:
             secrets=self.secrets,
         )
         try:
-            async with asyncio.timeout(prepared.timeout.total_seconds()):
+            async with asyncio.timeout((prepared.timeout + prepared.entry.patience).total_seconds()):
                 return await self.ports.call(prepared.entry, arguments, call)
         except TimeoutError as error:
             text = f"{prepared.entry.address} did not answer within {prepared.timeout}"

@@ -88,6 +88,12 @@ async def embedded_system(conn: Connection) -> Agent | None:
     return Agent(rows[0]["id"], rows[0]["name"], frozenset(rows[0]["scopes"])) if rows else None
 
 
+async def author(conn: Connection, task_id: UUID, version: int) -> Agent | None:
+    """Who wrote a version of a task, with what they may do now: nothing, for one who is not active."""
+    row = await db.fetch_one(conn, "find_author", {"task_id": task_id, "version": version})
+    return Agent(row["id"], row["name"], frozenset(row["scopes"])) if row else None
+
+
 async def any_token(conn: Connection) -> bool:
     """Whether any active agent has a token that works."""
     usable = or_(agent_token.c.expires_at.is_(None), agent_token.c.expires_at > func.now())

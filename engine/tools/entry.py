@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from engine.contract import Contract
-from engine.limits import Breaker, Rate
+from engine.limits import PATIENCE, Breaker, Rate
 from engine.reflex import written
 from engine.retry import RetryPolicy
 
@@ -47,12 +47,12 @@ class ToolEntry:
     breaker: Breaker | None = None
     secrets: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    limited: bool = field(init=False, compare=False, repr=False)
+    patience: timedelta = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Whether there is any limit is asked at each call."""
-        limits = (self.rate, self.concurrency, self.breaker)
-        object.__setattr__(self, "limited", any(limit is not None for limit in limits))
+        """How long a call may have to wait before it begins: nothing without limits, which is asked at each call."""
+        limits = sum(limit is not None for limit in (self.rate, self.concurrency, self.breaker))
+        object.__setattr__(self, "patience", limits * PATIENCE)
 
     @property
     def name(self) -> str:
@@ -63,6 +63,7 @@ class ToolEntry:
         """The public form: what /tools and `duework tool get` show."""
         return {
             "address": self.address,
+            "version": self.version,
             "transport": self.transport,
             "title": self.title,
             "description": self.description,
@@ -74,4 +75,10 @@ class ToolEntry:
             "reflex": written(self.reflex),
             "annotations": self.annotations,
             "aliases": list(self.aliases),
+            "retry": None if self.retry is None else self.retry.as_dict(),
+            "rate": None if self.rate is None else self.rate.as_dict(),
+            "concurrency": self.concurrency,
+            "breaker": None if self.breaker is None else self.breaker.as_dict(),
+            "secrets": list(self.secrets),
+            "source": self.source,
         }

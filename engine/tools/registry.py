@@ -80,16 +80,16 @@ def load_catalog(settings: Settings) -> Catalog:
                 problems.extend(found.errors)
             else:
                 entries.append(found)
-    named = _named(entries, problems)
+    by_name = named(entries, problems)
     if problems:
         raise ValidationFailed(
             "the tool catalog has faults: " + "; ".join(problem.detail for problem in problems),
             errors=problems,
         )
-    return Catalog(named)
+    return Catalog(by_name)
 
 
-def _named(entries: Iterable[ToolEntry], problems: list[Problem]) -> dict[str, ToolEntry]:
+def named(entries: Iterable[ToolEntry], problems: list[Problem]) -> dict[str, ToolEntry]:
     """The entries by every name they answer to; a name that two of them claim is a problem."""
     named: dict[str, ToolEntry] = {}
     for entry in sorted(entries, key=lambda one: order(one.version)):  # stable: files keep their order

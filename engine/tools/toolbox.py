@@ -62,7 +62,7 @@ class Toolbox:
     async def call(self, entry: ToolEntry, arguments: Arguments, call: Call) -> Answer:
         """The tool's answer, unchecked. Raises ToolError classes, Parked, or TimeoutError."""
         transport = self.transports[entry.transport]
-        if entry.limited and self.limiter is not None:
+        if entry.patience and self.limiter is not None:
             return await self.limiter.call(entry, arguments, call, transport.call)
         return await transport.call(entry, arguments, call)
 

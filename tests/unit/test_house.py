@@ -41,7 +41,7 @@ ROOMS: Sequence[set[str]] = (
     },
     {"store"},
     {"tools"},
-    {"plan", "execution", "executor"},
+    {"plan", "execution", "executor", "trial"},
 )
 PURE = 2  # the room that does no I/O: it sees the first room and itself
 BANNED = {

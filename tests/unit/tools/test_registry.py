@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.errors import NotFound, ValidationFailed
-from engine.limits import Breaker, Rate
+from engine.limits import PATIENCE, Breaker, Rate
 from engine.settings import Settings
 from engine.store.agents import unknown_scopes
 from engine.tools.registry import Catalog, load_catalog, parse_entry, read_entries
@@ -133,14 +133,6 @@ def test_an_address_has_one_tool(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("transport", ["mcp"])
-def test_a_transport_that_is_not_there_is_refused(tmp_path: Path, transport: str) -> None:
-    """An entry that could be listed and never called would fail at the worst time."""
-    assert faults_of(tmp_path, tools_json=SEED | {"transport": transport}) == [
-        f"tools.json: my-service.my-tool: transport {transport} is not available yet (at /transport)"
-    ]
-
-
 @pytest.mark.parametrize(
     ("member", "content"),
     [
@@ -162,8 +154,8 @@ def test_limits_are_read() -> None:
     assert entry.rate == Rate(3, timedelta(minutes=1), 3)
     assert entry.rate.interval == timedelta(seconds=20)
     assert (entry.concurrency, entry.breaker) == (2, Breaker(5, timedelta(seconds=90), 1))
-    assert entry.limited
-    assert not parse_entry(SEED, "tools.json").limited
+    assert entry.patience == 3 * PATIENCE
+    assert not parse_entry(SEED, "tools.json").patience
 
 
 @pytest.mark.parametrize(
