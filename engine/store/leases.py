@@ -196,8 +196,8 @@ async def decide(
     """
     values = {"run_id": run_id, "fence": fence, "step": step, "record": Jsonb(record), "met": met}
     rows = await moving(conn, "decide_condition", values)
-    await concurrency.free(conn, rows)
     await waits.ended(conn, rows)
+    await concurrency.free(conn, rows)
     return rows[0]["decision"] if rows else None
 
 
@@ -222,24 +222,24 @@ async def archive_checkpoints(conn: Connection, run_ids: Sequence[UUID]) -> int:
 async def reap(conn: Connection, *, limit: int = 500, now: datetime | None = None) -> list[Row]:
     """Take expired leases back; rows: run_id, final, worker, attempt, task_id, trigger."""
     rows = await moving(conn, "reap_leases", {"limit": limit, "grace": CRASHES_FORGIVEN, "now": now})
-    await concurrency.free(conn, (row for row in rows if row["final"]), now=now)
     await waits.ended(conn, (row for row in rows if row["final"]), now=now)
+    await concurrency.free(conn, (row for row in rows if row["final"]), now=now)
     return rows
 
 
 async def expire(conn: Connection, *, limit: int = EXPIRED_AT_ONCE, now: datetime | None = None) -> list[Row]:
     """Turn rows that nobody started in time into missed occurrences."""
     rows = await moving(conn, "expire_due_work", {"limit": limit, "now": now})
-    await concurrency.free(conn, rows, now=now)
     await waits.ended(conn, rows, now=now)
+    await concurrency.free(conn, rows, now=now)
     return rows
 
 
 async def withdraw(conn: Connection, task_id: UUID, *, now: datetime | None = None) -> int:
     """Take back a task's unstarted future rows and their occurrences; how many there were."""
     rows = await moving(conn, "withdraw_due_work", {"task_id": task_id, "now": now})
-    await concurrency.free(conn, rows, now=now)
     await waits.ended(conn, rows, now=now)
+    await concurrency.free(conn, rows, now=now)
     return len(rows)
 
 
@@ -252,8 +252,8 @@ async def cancel(conn: Connection, run_id: UUID, reason: str, *, now: datetime |
         await db.fetch(conn, "notify_cancel", {"run_id": run_id})
         return "canceling"
     await archive_checkpoints(conn, [run_id])
-    await concurrency.free(conn, found, now=now)
     await waits.ended(conn, found, now=now)
+    await concurrency.free(conn, found, now=now)
     return "canceled"
 
 
@@ -262,8 +262,8 @@ async def cancel_unstarted(
 ) -> int:
     """End those of the runs that nobody has begun; how many there were. A run that was ever leased is left alone."""
     rows = await moving(conn, "cancel_unstarted", {"run_ids": list(run_ids), "reason": reason, "now": now})
-    await concurrency.free(conn, rows, now=now)
     await waits.ended(conn, rows, now=now)
+    await concurrency.free(conn, rows, now=now)
     return len(rows)
 
 

@@ -97,7 +97,7 @@ async def find(conn: Connection, place: Place) -> Row | None:
 
 
 async def pending(conn: Connection, run_id: UUID) -> list[Row]:
-    """What a live run waits for, the oldest first; what has an answer, or was late, is not in it."""
+    """What a live run waits for, the oldest first; what has an answer, was late, or was slept is not in it."""
     columns = wait.c
     statement = select(wait).where(columns.run_id == run_id, columns.resolved_at.is_(None))
     statement = statement.where(columns.taken_at.is_(None))
@@ -151,7 +151,8 @@ async def ended(conn: Connection, gone: Iterable[Row], *, now: datetime | None =
     """Tell those who wait for runs that have ended, and drop what these waited for themselves.
 
     `gone`: rows with run_id and linked, as the statements that delete rows of the queue answer them. To be called
-    in the transaction that deleted them, once their history is written.
+    in the transaction that deleted them, once their history is written, and before numbers under concurrency keys
+    are freed: rows of the queue are locked first.
     """
     run_ids = [row["run_id"] for row in gone if row["linked"]]
     if not run_ids:

@@ -15,13 +15,14 @@ from engine import db
 from engine.db import Connection, Pool, Row
 from engine.errors import InputInvalid, LeaseLost, ToolRejected, ToolTimeout
 from engine.settings import Settings
-from engine.store import approvals, events, leases
+from engine.store import approvals, events, leases, waits
 from engine.store.approvals import Decision
 from engine.store.events import Event
 from engine.tools.builtin.duework import DueworkTools
 from engine.tools.builtin.waiting import LONG, SECOND_LOOK, WaitingTools
 from engine.tools.calls import Arguments, Call, Parked
-from tests.factories import lease_one, make_task, one, queue, rows, run_row, waits
+from tests.factories import lease_one, make_task, one, queue, rows, run_row
+from tests.factories import waits as blocked
 from tests.polling import poll_until
 
 HOUR = timedelta(hours=1)
@@ -67,8 +68,10 @@ async def test_a_sleep_is_slept_once(conn: Connection, pool: Pool, call: Call) -
     again = await parks(sleep, {"duration": "1h"}, replace(call, resumed=True))
     assert timedelta(0) < again.delay < HOUR
     await conn.execute(PAST)
+    assert len(await waits.pending(conn, call.run_id)) == 1
     for _ in range(2):
         assert await sleep({"duration": "1h"}, replace(call, resumed=True)) == {"slept_seconds": 3600}
+    assert await waits.pending(conn, call.run_id) == []
 
 
 async def test_a_sleep_until_an_instant(conn: Connection, pool: Pool, call: Call) -> None:
@@ -264,7 +267,7 @@ async def test_two_that_decide_at_once(conn: Connection, database_url: str, pool
         async with conn.transaction():
             await approvals.decide(conn, call.run_id, Decision("approve", "ada", "yes"))
             second = asyncio.create_task(same(other, call.run_id))
-            await poll_until(lambda: waits(conn, other))
+            await poll_until(lambda: blocked(conn, other))
         _, changed = await second
     assert not changed
 

@@ -21,7 +21,7 @@ WITH held AS MATERIALIZED (
   UPDATE duework.wait v SET taken_at = h.at
   FROM held h
   WHERE v.run_id = h.id AND v.step = %(step)s AND v.item = %(item)s
-    AND v.taken_at IS NULL AND (v.resolved_at IS NOT NULL OR (v.kind = 'run' AND v.deadline <= h.at))
+    AND v.taken_at IS NULL AND (v.resolved_at IS NOT NULL OR (v.kind IN ('run', 'sleep') AND v.deadline <= h.at))
 ), made AS (
   INSERT INTO duework.wait (run_id, step, item, kind, topic, filter, given, prompt, approvers, child_run_id,
     created_at, deadline)
