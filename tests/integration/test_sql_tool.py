@@ -104,6 +104,13 @@ async def test_a_session_is_left_as_it_was(tools: SqlTools, kept: Connection, st
     assert await value(tools, "SELECT n FROM kept") == 1
 
 
+async def test_a_connection_lasts_for_many_calls(tools: SqlTools) -> None:
+    """What puts a session back takes prepared statements with it, and nobody asks for them again."""
+    assert [await value(tools, "SELECT 1") for _ in range(12)] == [1] * 12
+    for _ in range(12):
+        assert (await tools.execute({"sql": "SELECT 1 AS n"}, CALL))["rows"] == [{"n": 1}]
+
+
 async def test_session_locks_and_settings_end_with_the_call(tools: SqlTools, conn: Connection) -> None:
     """A pipeline neither keeps a lock nor leaves a setting behind for the next that gets its connection."""
     await tools.query({"sql": "SELECT pg_advisory_lock(77), set_config('app.user', 'mine', false)"}, CALL)

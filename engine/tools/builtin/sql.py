@@ -111,10 +111,16 @@ class SqlTools:
                 open=False,
                 timeout=10,
                 kwargs={"row_factory": dict_row, "autocommit": True, "application_name": "duework-sql-tool"},
+                configure=_keep_no_statements,
                 reset=_forget_session,
             )
             self._pools[name] = await self._stack.enter_async_context(pool)
         return self._pools[name]
+
+
+async def _keep_no_statements(conn: psycopg.AsyncConnection[Any]) -> None:
+    """DISCARD ALL takes prepared statements with it, and psycopg would ask for those that it remembers."""
+    conn.prepared_max = 0
 
 
 async def _forget_session(conn: psycopg.AsyncConnection[Any]) -> None:
