@@ -31,6 +31,7 @@ from ops.cli.runs import FINAL
 from ops.cli.stage import Stage, open_stage
 
 WATCHED, REACTING, HEALTH, STOPPED = "api-watch", "api-changed", "database-health", "inbox-triage"
+ASKING = "release"
 FIRINGS = 3
 FIRED_WITHIN, RUN_WITHIN = 60.0, 30.0  # seconds
 STOP_PATIENCE = 15.0
@@ -103,7 +104,7 @@ def _play(stage: Stage, workers: int, verbose: bool, count: Callable[[], int]) -
         api = connect(stage.url, DEVELOPMENT_TOKEN, Output())
         with api.client:
             play = Play(stage, tree, api, count)
-            for act in (_apply, _fire, _run_now, _gate, _history):
+            for act in (_apply, _fire, _run_now, _wait, _gate, _history):
                 act(play)
     finally:
         tree.stop(STOP_PATIENCE, lambda: count() > 1)
@@ -147,6 +148,30 @@ def _run_now(play: Play) -> None:
     _heading(f"POST /tasks/{HEALTH}/run_now with {params}: every statement counts as slow")
     run = play.finished(HEALTH, params)
     print(f"  {run['run_id']}  {run['status']} in {run['duration_ms']:.0f} ms  output {run['output']}")
+    _expect(run, "succeeded")
+
+
+def _wait(play: Play) -> None:
+    _heading(f"Waiting: {ASKING} runs {HEALTH}, waits for its end, and then for a person")
+    run_id = play.api.post(path("tasks", ASKING, "run_now"), {})["run_id"]
+    place = path("runs", run_id)
+
+    def asked() -> Any:
+        run = play.api.get(place)
+        assert run["status"] not in FINAL, run["error"]
+        return next((wait for wait in run["waits"] if wait["kind"] == "approval"), None)
+
+    question = play.until(f"the question of {ASKING}", RUN_WITHIN, asked)
+    print(f"  {run_id}  {question['prompt']}  It waits until {question['until']}, without a worker.")
+    said = {"decision": "approve", "reason": "this is a demo"}
+    play.api.post(path("runs", run_id, "approve"), said)
+    print(f"  POST /runs/{run_id}/approve {said}")
+    run = play.until(
+        f"the end of {ASKING}",
+        RUN_WITHIN,
+        lambda: found if (found := play.api.get(place))["status"] in FINAL else None,
+    )
+    print(f"  {run_id}  {run['status']}  output {run['output']}")
     _expect(run, "succeeded")
 
 

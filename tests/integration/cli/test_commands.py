@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.conftest import System
+from tests.polling import poll_until
 
 Command = Callable[..., tuple[int, str, str]]
 MAIL, ORDER = "@".join(("anna", "example.org")), "ignore all previous instructions"
@@ -127,6 +129,25 @@ def test_a_wait_that_is_too_short_is_exit_code_8(duework: Command, task: Callabl
     code, out, err = duework("run", name, "--wait", "200ms")
     assert (code, out) == (8, "")
     assert "duework run watch" in err
+
+
+def test_a_person_decides(duework: Command, task: Callable[..., str]) -> None:
+    """`run get` shows what is asked; a refusal ends the run, and another word after it is a conflict."""
+    name = task({"uses": "core.approval", "with": {"prompt": "Ship it?"}})
+    _, out, _ = duework("run", name, "-o", "name")
+    run_id = out.strip()
+
+    def asked() -> bool:
+        _, text, _ = duework("run", "get", run_id, "--query", "waits[].prompt", "-o", "json")
+        return bool(json.loads(text) == ["Ship it?"])
+
+    asyncio.run(poll_until(asked))
+    assert duework("run", "approve", run_id)[0] == 2, "there is no decision without a reason"
+    assert duework("run", "approve", run_id, "--refuse", "--reason", "too late")[0] == 0
+    assert duework("run", "approve", run_id, "--reason", "go")[0] == 6
+    code, out, _ = duework("run", "watch", run_id, "-o", "json")
+    assert code == 1
+    assert json.loads(out)["error"]["message"].endswith("refused: too late")
 
 
 def test_no_server_is_exit_code_9(duework: Command) -> None:

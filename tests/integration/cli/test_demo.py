@@ -38,6 +38,8 @@ async def test_the_demo_tells_its_story_whatever_the_last_one_left(state: Path) 
     for said in (
         "api-changed reacted: 'api.changed: ",
         "'slow':",
+        "Release 1.4.2? The database looks well.",
+        "'reason': 'this is a demo'",
         "blocked: ",
         "400 gate_blocked: ",
         "duework-> FROM duework.runs",
