@@ -109,6 +109,14 @@ def secret_tasks(url: str) -> dict[str, list[dict[str, Any]]]:
         "s-run-now": [step("a", "task.run_now", with_={"task": "input", "params": {"t": token}})],
         "s-parked": [step("a", with_={"t": token}), step("b", "core.sleep", with_={"seconds": 1.2})],
         "s-on-failure": [step("a", "core.fail", with_={"message": token})],
+    }
+
+
+def telling_tasks(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Pipelines by name; what was given is told in every form, by a server or by a tool's own error."""
+    token = "${secrets.TOKEN}"
+    echo = {"url": f"{url}/echo", "headers": {"authorization": f"Bearer {token}"}}
+    return {
         # Given to one step, and told by a server in every form to the next one, which was not given it.
         "s-forms": [
             step("a", "http.get", with_=echo, reflex=LOOPBACK),
@@ -237,7 +245,7 @@ async def run_all(conn: Connection, web: Web) -> None:
     await make_task(
         conn, "waiting", [step("a", with_={"e": "${event}"})], schedule={"event": {"topic": "canary"}}
     )
-    tasks = mail_tasks(web.url) | secret_tasks(web.url)
+    tasks = mail_tasks(web.url) | secret_tasks(web.url) | telling_tasks(web.url)
     tail: dict[str, Any] = {"on_failure": [step("tell", with_={"error": "${error}"})], "retry": TWICE}
     expected = set()
     for name, steps in tasks.items():
