@@ -132,4 +132,4 @@ def http_server(notes: Path, *, legacy: bool = False, json_response: bool = Fals
 
 
 if __name__ == "__main__":
-    made(Path(sys.argv[1]), legacy="legacy" in sys.argv).run()
+    made(Path(sys.argv[1]), legacy=False).run()

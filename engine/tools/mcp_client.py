@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from engine import settings as settings_
 from engine import telemetry
-from engine.errors import DueworkError, Problem, ToolUnavailable
+from engine.errors import DueworkError, Problem, ToolRejected, ToolUnavailable
 from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.tools.calls import Answer, Arguments, Call
@@ -23,7 +25,6 @@ from engine.tools.entry import ToolEntry
 from engine.tools.guard import hosts
 from engine.tools.mcp_answer import value_of
 from engine.tools.mcp_server import Listed, Reached, Server, reached, server_of, tool_of
-from engine.tools.pipes import shown
 from engine.tools.processes import Processes
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class McpTools:
         """
         target = reached(server_of(entry), call.secrets)
         for last in (False, True):
-            session = self._session(target, call.conceal)
+            session = await self._session(target, call.conceal)
             try:
                 result = await session.call(tool_of(entry), arguments, meta_of(call))
                 break
@@ -72,7 +73,8 @@ class McpTools:
         secrets = Secrets(partial(settings_.secret, settings=self.settings))
         try:
             async with asyncio.timeout(_LISTING):
-                return await self._session(reached(server, secrets), secrets.conceal).tools()
+                session = await self._session(reached(server, secrets), secrets.conceal)
+                return await session.tools()
         except TimeoutError as error:
             raise ToolUnavailable(f"{server.name} did not list its tools within {_LISTING:.0f} s") from error
 
@@ -93,9 +95,13 @@ class McpTools:
         await asyncio.gather(*(session.close() for session in self._sessions.values()), *self._ending)
         self._sessions.clear()
 
-    def _session(self, target: Reached, conceal: Callable[[Any], Any]) -> Session:
+    async def _session(self, target: Reached, conceal: Callable[[Any], Any]) -> Session:
         """The session of a server, a new one if there is none. Raises ToolUnavailable while it has to wait."""
         known = self._sessions.get(target)
+        if known is None:
+            # Beside the loop: the SDK takes seconds to import, in which leases would run out.
+            await asyncio.to_thread(_import_sdk)
+            known = self._sessions.get(target)
         if known is not None and not known.over:
             return known
         if known is not None:
@@ -107,7 +113,6 @@ class McpTools:
         return made
 
     def _made(self, target: Reached, conceal: Callable[[Any], Any]) -> Session:
-        # The SDK is an extra, and takes a while to import: only who calls its tools has it.
         from engine.tools import mcp_http, mcp_session, mcp_stdio
 
         if target.server.url:
@@ -116,12 +121,9 @@ class McpTools:
             )
         words = mcp_stdio.Words()
 
-        def last_words() -> str:
-            said = shown(words.take(), conceal).rpartition("\n")[2]
-            return f"; its last words: {said}" if said else ""
-
         return mcp_session.Session(
-            lambda session: mcp_stdio.stdio(target, self._processes, words, session.end), last_words
+            lambda session: mcp_stdio.stdio(target, self._processes, words, session.end),
+            lambda: words.last(conceal),
         )
 
     def _rest(self, target: Reached, ended: Session) -> None:
@@ -152,6 +154,14 @@ class McpTools:
         task = asyncio.get_running_loop().create_task(self._sessions.pop(target).close())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+
+def _import_sdk() -> None:
+    """The SDK is an extra: only who calls its tools has it, and waits for it. Raises ToolRejected without it."""
+    if find_spec("mcp") is None:
+        raise ToolRejected("the MCP SDK is not installed here: install duework[mcp]")
+    import_module("engine.tools.mcp_session")
+    import_module("engine.tools.mcp_stdio")
 
 
 def meta_of(call: Call) -> dict[str, Any]:

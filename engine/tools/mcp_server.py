@@ -62,7 +62,8 @@ class Listed:
     def digest(self) -> str:
         """Of both schemas: equal digests take and give the same."""
         text = json.dumps([self.input_schema, self.output_schema], sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        # The prefix keeps YAML from taking digits for a number.
+        return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def tool_of(entry: ToolEntry) -> str:

@@ -11,6 +11,8 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -20,7 +22,7 @@ from mcp_types import jsonrpc_message_adapter
 from engine.errors import ToolUnavailable
 from engine.settings import command_environment
 from engine.tools.mcp_server import Reached
-from engine.tools.pipes import Reading
+from engine.tools.pipes import Reading, shown
 from engine.tools.processes import Process, Processes, no_room
 
 GRACE = 2.0
@@ -34,17 +36,25 @@ Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObj
 
 
 class Words:
-    """What a server printed last on stderr: most of the reason when it has ended."""
+    """What is known of a server's end: how it ended, and what it printed last on stderr."""
 
     def __init__(self) -> None:
         self.reading: Reading | None = None
+        self.process: Process | None = None
         self._said = b""
 
     def take(self) -> bytes:
-        """The last of it, line ends included."""
+        """The last of what it printed, line ends included."""
         if self.reading is not None:
             self._said = (self._said + self.reading.take())[-_PRINTED:]
         return self._said
+
+    def last(self, conceal: Callable[[Any], Any]) -> str:
+        """Both, as a message may say them: masked, the last line alone."""
+        ended = self.process.ended if self.process is not None else None
+        how = f"; its program {ended.result()}" if ended is not None and ended.done() else ""
+        said = shown(self.take(), conceal).rpartition("\n")[2]
+        return how + (f"; its last words: {said}" if said else "")
 
 
 @asynccontextmanager
@@ -54,7 +64,8 @@ async def stdio(
     """The message streams of a new process; `on_end` is called when it says no more. Raises ToolUnavailable."""
     server = reached.server
     environment = command_environment() | dict(reached.env)
-    program = shutil.which(server.command[0], path=environment.get("PATH", os.defpath))
+    named = str(Path(server.cwd or "/", server.command[0])) if "/" in server.command[0] else server.command[0]
+    program = shutil.which(named, path=environment.get("PATH", os.defpath))
     if program is None:
         raise ToolUnavailable(f"the program {server.command[0]} is not there or cannot be executed")
     with ExitStack() as stack:
@@ -71,6 +82,7 @@ async def stdio(
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
+        words.process = process
         try:
             async with _pumped(stdout[0], stdin[1], on_end) as streams:
                 yield streams
@@ -110,7 +122,8 @@ async def _pumped(stdout: int, stdin: int, on_end: Callable[[], None]) -> AsyncI
     finally:
         for stream in (heard, received, sent, said):
             stream.close()
-        writing.abort()
+        if not writing.is_closing():
+            writing.abort()
         reading.close()
 
 

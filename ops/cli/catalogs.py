@@ -18,7 +18,7 @@ async def check(paths: Sequence[Path], settings: Settings) -> list[Checked]:
     """Each file with its problems; what the files say twice between them belongs to the later one.
 
     Errors are what keeps a catalog from being loaded, warnings what keeps its tools from being called on this host,
-    and examples that do not fit.
+    what MCP servers say otherwise by now, and examples that do not fit.
     """
     found = [_file(path) for path in paths]
     entries = [entry for _, own in found for entry in own]
@@ -27,7 +27,7 @@ async def check(paths: Sequence[Path], settings: Settings) -> list[Checked]:
     checked = []
     async with open_toolbox(settings, None) as toolbox:
         for result, own in found:
-            here = await toolbox.faults(own)
+            here = [*await toolbox.faults(own), *await toolbox.drift(own)]
             errors = result.errors + _of(result.source, clashes)
             checked.append(replace(result, errors=errors, warnings=(*here, *_examples(own))))
     return checked

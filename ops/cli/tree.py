@@ -58,7 +58,13 @@ TREE: Places = {
         "retry": "runs:retry",
     },
     "event": {"send": "events:send", "list": "events:list_events"},
-    "tool": {"list": "tools:list_tools", "get": "tools:get"},
+    "tool": {
+        "list": "tools:list_tools",
+        "get": "tools:get",
+        "test": "tools:try_one",
+        "lint": "tools:lint",
+        "import-mcp": "mcp:import_mcp",
+    },
     "agent": {
         "list": "agents:list_agents",
         "create": "agents:create",
