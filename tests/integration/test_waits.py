@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -22,6 +22,7 @@ from tests.factories import waits as blocked
 from tests.polling import poll_until
 
 DAY, LONG = timedelta(days=1), timedelta(minutes=5)
+RUNS, STEPS = 12, ("a", "b", "c")
 LIVE = "SELECT slot, run_at <= now() AS due FROM duework.due_work WHERE id = %s"
 
 
@@ -223,6 +224,41 @@ async def test_items_wait_by_themselves(conn: Connection) -> None:
     assert found == [{"item": 1}]
     assert await awake(conn, lease)
     assert [row["item"] for row in await waits.pending(conn, lease.run_id)] == [0, 2]
+
+
+async def work(url: str, done: set[UUID]) -> None:
+    """A worker that takes whatever is due: each run waits for its steps one after the other, then ends."""
+    async with await db.connect(url, "worker") as conn:
+        while len(done) < RUNS:
+            for lease in await leases.lease(conn, "w", 2, LONG):
+                for step in STEPS:
+                    if (await begin(conn, lease, step=step, topic=step)).resolution is None:
+                        await park(conn, lease)
+                        break
+                else:
+                    await leases.settle(conn, [run_row(lease)], [])
+                    done.add(lease.run_id)
+
+
+async def talk(url: str, done: set[UUID]) -> None:
+    """Somebody who publishes all the time, whoever listens."""
+    async with await db.connect(url, "publisher") as conn:
+        while len(done) < RUNS:
+            for step in STEPS:
+                async with conn.transaction():
+                    await publish(conn, step)
+
+
+async def test_no_wake_up_is_lost(conn: Connection, database_url: str) -> None:
+    """Workers that park for a day and publishers that never stop: every run ends, for each answer wakes its own."""
+    task = await make_task(conn)
+    for _ in range(RUNS):
+        await queue(conn, task)
+    done: set[UUID] = set()
+    others = [work(database_url, done) for _ in range(3)] + [talk(database_url, done) for _ in range(2)]
+    async with asyncio.timeout(300):
+        await asyncio.gather(*others)
+    assert await rows(conn, "SELECT FROM duework.wait") == []
 
 
 async def test_waits_that_a_crash_left_are_swept(conn: Connection) -> None:
