@@ -62,29 +62,29 @@ async def publish(conn: Connection, topic: str, **payload: Any) -> Row:
 
 async def test_a_sleep_is_slept_once(conn: Connection, pool: Pool, call: Call) -> None:
     """A call that comes early parks for what is left; after its time it is over, for every later attempt."""
-    sleep = WaitingTools(pool).sleep
-    first = await parks(sleep, {"duration": "1h"}, call)
+    nap = WaitingTools(pool).sleep
+    first = await parks(nap, {"duration": "1h"}, call)
     assert first.delay == HOUR
-    again = await parks(sleep, {"duration": "1h"}, replace(call, resumed=True))
+    again = await parks(nap, {"duration": "1h"}, replace(call, resumed=True))
     assert timedelta(0) < again.delay < HOUR
     await conn.execute(PAST)
     assert len(await waits.pending(conn, call.run_id)) == 1
     for _ in range(2):
-        assert await sleep({"duration": "1h"}, replace(call, resumed=True)) == {"slept_seconds": 3600}
+        assert await nap({"duration": "1h"}, replace(call, resumed=True)) == {"slept_seconds": 3600}
     assert await waits.pending(conn, call.run_id) == []
 
 
 async def test_a_sleep_until_an_instant(conn: Connection, pool: Pool, call: Call) -> None:
     """It is the database's clock that counts; an instant of the past is no sleep."""
-    sleep = WaitingTools(pool).sleep
+    nap = WaitingTools(pool).sleep
     until = await db.clock(conn) + timedelta(days=3)
-    parked = await parks(sleep, {"until": until.isoformat()}, call)
+    parked = await parks(nap, {"until": until.isoformat()}, call)
     assert timedelta(days=2, hours=23) < parked.delay <= timedelta(days=3)
-    assert await sleep({"until": "2020-01-01T00:00:00Z"}, replace(call, step="past")) == {
+    assert await nap({"until": "2020-01-01T00:00:00Z"}, replace(call, step="past")) == {
         "slept_seconds": 0.0
     }
     with pytest.raises(InputInvalid, match="offset"):
-        await sleep({"until": "2030-01-01T00:00:00"}, replace(call, step="local"))
+        await nap({"until": "2030-01-01T00:00:00"}, replace(call, step="local"))
 
 
 async def test_a_filter_that_cannot_be_read_is_refused_before_the_wait(
