@@ -9,6 +9,7 @@ from typing import Any
 from api import problems, schemas
 from api.operations import Operation
 from api.routes import operations
+from api.schemas.words import ref
 
 JSON = "application/json"
 _HEADERS: Mapping[str, tuple[str, str]] = {
@@ -97,7 +98,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.body:
         kinds = (JSON, "application/yaml")
-        content = {kind: {"schema": schemas.ref(operation.body)} for kind in kinds}
+        content = {kind: {"schema": ref(operation.body)} for kind in kinds}
         described["requestBody"] = {"required": operation.body_required, "content": content}
     return described
 
@@ -139,7 +140,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
             "headers": _answer_headers(operation, status),
         }
         if name is not None:
-            answer["content"] = {operation.media: {"schema": schemas.ref(name)}}
+            answer["content"] = {operation.media: {"schema": ref(name)}}
         found[str(status)] = answer
     for status in statuses(operation):
         found.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
@@ -168,7 +169,7 @@ def _problem(status: int) -> dict[str, Any]:
     codes = [
         f"`{each.code}`: {problems.meaning(each)}" for each in problems.catalogue() if each.status == status
     ]
-    content = {problems.MEDIA: {"schema": schemas.ref("Problem")}}
+    content = {problems.MEDIA: {"schema": ref("Problem")}}
     return {"description": " ".join(codes), "content": content}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from api import definitions, timetable
 from api.bodies import invalid, moment
 from api.operations import INSTANT, Answer, Call, Operation, Parameter
-from api.schedule_schemas import MOST
+from api.schemas.schedules import MOST
 from engine import db
 from engine.errors import Problem, ValidationFailed
 from engine.pipeline import parse_definition
