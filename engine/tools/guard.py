@@ -3,7 +3,7 @@
 Loopback, link-local and private addresses are refused unless the operator or the catalog entry allows the host.
 The check stands where the connection is made: the name is resolved once, every address it has is judged, and the
 connection goes to one of those. So neither a second DNS answer, nor a redirect, nor another reading of the URL can
-lead elsewhere. Connections are pooled by what is allowed: one that was opened by permission serves no other entry.
+lead elsewhere. A client's connections serve those alone who are allowed the same hosts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.errors import InputInvalid, ToolRejected
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA gives out of IPv6 for the open internet
-_CONNECTIONS, _IDLE, _IDLE_SECONDS = 100, 20, 30.0
+_CONNECTIONS, _IDLE_SECONDS = 100, 30.0
 
 Hosts = frozenset[str]
 """Hosts whose private addresses may be reached: `name` at any port, or `name:port`."""
@@ -35,8 +35,11 @@ def hosts(given: Iterable[str]) -> Hosts:
 
 
 def open_client(allowed: Hosts) -> httpx2.AsyncClient:
-    """A client whose every connection is guarded. It keeps no cookies, follows nothing and heeds no proxy."""
-    return client_over(GuardedTransport(allowed))
+    """A client whose every connection is guarded. It keeps no cookies, follows nothing and heeds no proxy.
+
+    A connection serves one request: what a server sends beyond the length it said would be read as the next answer.
+    """
+    return client_over(GuardedTransport(allowed, idle=0))
 
 
 def client_over(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncClient:
@@ -53,12 +56,12 @@ def client_over(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncClient:
 class GuardedTransport(httpx2.AsyncHTTPTransport):
     """httpx2's own transport over a pool that connects by way of the guard."""
 
-    def __init__(self, allowed: Hosts) -> None:
+    def __init__(self, allowed: Hosts, *, idle: int) -> None:
         # httpx2 has no parameter for the network backend; httpcore2's pool, which is all it holds, has one.
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_authorities(),
             max_connections=_CONNECTIONS,
-            max_keepalive_connections=_IDLE,
+            max_keepalive_connections=idle,
             keepalive_expiry=_IDLE_SECONDS,
             network_backend=_GuardedBackend(allowed),
         )

@@ -47,7 +47,8 @@ class SessionTransport(httpx2.AsyncBaseTransport):
     """Sends the requests of one session."""
 
     def __init__(self, allowed: Hosts, on_end: Callable[[], None]) -> None:
-        self._guarded = GuardedTransport(allowed)
+        # Kept open: what a server sends unasked is sorted out by the ids of JSON-RPC.
+        self._guarded = GuardedTransport(allowed, idle=10)
         self._on_end = on_end
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

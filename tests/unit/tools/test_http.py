@@ -250,6 +250,37 @@ async def test_a_slow_answer_is_a_timeout(web: Web, tools: HttpTools) -> None:
                 await tools.request({"url": target}, call)
 
 
+async def test_an_answer_that_drips_is_a_timeout(tools: HttpTools) -> None:
+    """The timeout is for the whole answer: a byte now and then does not prolong it."""
+    dripped: list[bytes] = []
+    done = asyncio.get_running_loop().create_future()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        while not writer.is_closing() and not (await asyncio.wait({done}, timeout=0.02))[0]:
+            writer.write(b".")
+            dripped.append(b".")
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    with pytest.raises(ToolTimeout):
+        await tools.request({"url": url}, replace(CALL, timeout=timedelta(seconds=0.5)))
+    done.set_result(None)
+    server.close()
+    await server.wait_closed()
+    assert len(dripped) > 1
+
+
+async def test_what_comes_after_the_promised_length_is_no_answer(tools: HttpTools) -> None:
+    """A body that is longer than it said is cut there, and nobody takes the rest for the next answer."""
+    start = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+    async with raw_server(start, ends=False) as url:
+        for _ in range(2):
+            assert (await tools.request({"url": url}, CALL))["body"] == "ok"
+
+
 @asynccontextmanager
 async def raw_server(start: bytes, *, ends: bool = True) -> AsyncIterator[str]:
     """A server that answers any request with these bytes, and then hangs up or says no more."""
