@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 def made(notes: Path, *, legacy: bool) -> MCPServer:
     """The server; what happens to it is written into files in `notes`."""
-    server = MCPServer("duework-test", version="1")
+    server = MCPServer("duework-test", version="1", log_level="CRITICAL")
     if legacy:
         server.middleware.append(_of_2025)
 
