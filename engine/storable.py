@@ -7,6 +7,8 @@ from typing import Any
 
 from engine.errors import OutputInvalid
 
+_ENCODED = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make an encoder for each value
+
 
 def check_storable(value: Any, limit: int, what: str = "the output") -> int:
     """The value's length as JSON.
@@ -14,7 +16,7 @@ def check_storable(value: Any, limit: int, what: str = "the output") -> int:
     Raises OutputInvalid for what PostgreSQL's jsonb cannot hold, and for more than `limit` bytes; `what` says of what.
     """
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = _ENCODED(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise OutputInvalid(f"{what} is not JSON: {error}") from error
     if len(text) > limit:

@@ -43,9 +43,10 @@ class Calling:
         self.run = run
         self.ports = ports
         self.secrets = secrets
+        self._prefix = f"{run.run_id}:"
         self._stored = sum(len(json.dumps(record.output)) for record in run.finished)
 
-    async def once(self, unit: Unit, reported: Callable[[Any], None]) -> Any:
+    async def once(self, unit: Unit, reported: Callable[[Unit, Any], None]) -> Any:
         """The output of one call. `reported` is told what the tool answered, whatever becomes of it.
 
         Raises DueworkError, and what the tool raises to wait: Parked.
@@ -56,7 +57,7 @@ class Calling:
             arguments = self.judge(unit.verdicts, "input", arguments, prepared.policy)
         unit.input = self.secrets.conceal(arguments)
         output = await self._answer(unit, self._revealed(prepared.entry, arguments))
-        reported(output)
+        reported(unit, output)
         return self._checked(unit, output)
 
     def rendered_list(self, unit: Unit, template: Template) -> list[Any]:
@@ -125,7 +126,7 @@ class Calling:
         call = Call(
             run_id=self.run.run_id,
             step=unit.step,
-            idempotency_key=f"{self.run.run_id}:{unit.key}",
+            idempotency_key=self._prefix + unit.key,
             fence=self.run.fence,
             attempt=unit.tries,
             timeout=prepared.timeout,

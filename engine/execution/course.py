@@ -117,28 +117,26 @@ class Course:
         if self._closing:
             return []
         busy = {unit.step for unit in self._tasks.values()}
-        units = [unit for unit in self._due() if _fits(unit.step, busy)]
+        due = units = [unit for unit in self._due() if _fits(unit.step, busy)] if self.waiting else []
         for fan in self._fans.values():
-            units += self._items(fan, busy)
+            units = units + self._items(fan, busy)
         while len(busy) < PARALLEL and not self._is_closing() and (prepared := self._front.take()):
-            units += await self._begin(prepared, busy)
+            units = units + await self._begin(prepared, busy)
         if self._is_closing():  # an `if` or a list has failed
             return []
-        for unit in units:
+        for unit in due:
             self._wake(unit)
         return units
 
     def _due(self) -> list[Unit]:
-        if not self.waiting:
-            return []
         now = self._now()
         return [unit for unit in self.waiting.values() if unit.goes_on() <= now]
 
     def _wake(self, unit: Unit) -> None:
-        if self.waiting.pop(unit.key, None) is not None:
-            unit.until = None
-            if unit.item is not None:
-                self._fans[unit.step].waits(unit.item, still=False)
+        del self.waiting[unit.key]
+        unit.until = None
+        if unit.item is not None:
+            self._fans[unit.step].waits(unit.item, still=False)
 
     def _items(self, fan: Fan, busy: set[str]) -> list[Unit]:
         units: list[Unit] = []

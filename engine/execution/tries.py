@@ -66,7 +66,7 @@ class Tries:
         unit.tries += 1
         try:
             self._afford(unit)
-            output = await self.calling.once(unit, lambda found: self._count(unit, found))
+            output = await self.calling.once(unit, self._count)
         except ABOVE:
             raise
         except Parked as parked:
@@ -116,7 +116,7 @@ class Tries:
             self.budget.recorded(record)
 
     def _afford(self, unit: Unit) -> None:
-        if not self.free:
+        if self.budget.limits and not self.free:
             try:
                 self.budget.check(self.ports.clock())
             except BudgetExceeded:

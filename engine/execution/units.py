@@ -14,7 +14,7 @@ from engine.plan import Prepared, StepRecord
 
 @dataclass(slots=True)
 class Unit:
-    """One call from its first try to its record. `context` is what its expressions see.
+    """One call from its first try to its record. `context` is what its expressions see; `key` names it within its run.
 
     `tries` counts the calls so far. `until` is the instant before which it is not called, None when it may be; `early`
     tells a wait that something may end before, so it is looked at by `look`. `input`, `verdicts` and `usage` are what
@@ -33,16 +33,12 @@ class Unit:
     verdicts: dict[str, Any] = field(default_factory=dict)
     usage: Mapping[str, Any] | None = None
     look: datetime | None = None
+    step: str = field(init=False)
+    key: str = field(init=False)
 
-    @property
-    def step(self) -> str:
-        """The step's id."""
-        return self.prepared.step.id
-
-    @property
-    def key(self) -> str:
-        """What names it within its run: the step, and the item after a colon."""
-        return self.step if self.item is None else f"{self.step}:{self.item}"
+    def __post_init__(self) -> None:
+        self.step = self.prepared.step.id
+        self.key = self.step if self.item is None else f"{self.step}:{self.item}"
 
     @property
     def place(self) -> tuple[int, int]:

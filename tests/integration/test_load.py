@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.load import children, parts
+from tests.load import children, parts, steps
 from tests.source import ROOT
 
 
@@ -22,6 +22,12 @@ def test_children(capsys: pytest.CaptureFixture[str]) -> None:
     children.main(["--calls", "3", "--rounds", "1"])
     shown = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert shown[2:] == ["python", "command tool", "command"]
+
+
+def test_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every size of pipeline is measured, with and without the gate, and every part of a step."""
+    steps.main(["--steps", "100", "--rounds", "1"])
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3 * 3 + 7 + 2
 
 
 def printed(name: str, server_url: str, *arguments: str) -> str:
