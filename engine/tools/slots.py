@@ -1,8 +1,8 @@
 """Concurrency on the side of the process: numbers below a tool's limit, taken for calls and passed on among them.
 
-A call that ends hands its number to the next that waits here, without a statement, for a second at most: then others
-get their turn. Numbers are prolonged while they are held. A call whose number could not be prolonged in time is
-broken off, since somebody else may hold it by now.
+A call that ends hands its number to the next that waits here, or comes within SPARE, without a statement, for a second
+at most: then others get their turn. Numbers are prolonged while they are held. A call whose number could not be
+prolonged in time is broken off, since somebody else may hold it by now.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from engine.tools.entry import ToolEntry
 
 SHARE = 1.0
 """Seconds after which a number goes back to all hosts rather than to the next call here."""
+SPARE = 0.05
+"""Seconds for which a number that no call here waits for is kept for the next."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
 """Seconds between two questions for a number."""
 SOONEST, LATEST = timedelta(seconds=1), timedelta(minutes=1)
@@ -49,6 +51,7 @@ class Slots:
         self.ttl = ttl
         self.held: set[Hold] = set()
         self._lines: defaultdict[str, deque[asyncio.Future[Hold]]] = defaultdict(deque)
+        self._spare: defaultdict[str, list[Hold]] = defaultdict(list)
         self._freed: list[Slot] = []
         self.news = asyncio.Event()
 
@@ -71,6 +74,11 @@ class Slots:
 
     async def _take(self, tool: str, limit: int, patience: timedelta) -> Hold:
         loop = asyncio.get_running_loop()
+        if (spare := self._spare[tool]) and not self._lines[tool]:
+            hold = spare.pop()
+            if hold.slot.number < limit and loop.time() < hold.deadline:
+                return hold
+            self._let_go(hold)
         line, end, pause = self._lines[tool], loop.time() + patience.total_seconds(), FIRST_PAUSE
         age, taken = timedelta(0), False
         place: asyncio.Future[Hold] = loop.create_future()
@@ -118,12 +126,26 @@ class Slots:
             if not place.done():
                 place.set_result(hold)
                 return
-        self._let_go(hold)
+        self._spare[hold.slot.tool].append(hold)
+        asyncio.get_running_loop().call_later(SPARE, self._unused, hold)
+
+    def _unused(self, hold: Hold) -> None:
+        """Nobody came for it; one that somebody came for, and that is spare again, goes a little early."""
+        spare = self._spare[hold.slot.tool]
+        if hold in spare:
+            spare.remove(hold)
+            self._let_go(hold)
 
     def _let_go(self, hold: Hold) -> None:
         self.held.discard(hold)
         self._freed.append(hold.slot)
         self.news.set()
+
+    def empty(self) -> None:
+        """Let go of what no call uses."""
+        for spare in self._spare.values():
+            while spare:
+                self._let_go(spare.pop())
 
     async def give_back(self) -> None:
         """Write down what calls have let go of."""

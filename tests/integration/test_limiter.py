@@ -18,6 +18,7 @@ from engine import db
 from engine.db import Connection, Pool
 from engine.errors import InputInvalid, ToolRejected, ToolUnavailable
 from engine.store import limits
+from engine.tools import slots
 from engine.tools.calls import Call, Parked
 from engine.tools.entry import ToolEntry
 from engine.tools.limiter import Limiter, open_limiter
@@ -93,7 +94,24 @@ async def test_no_more_calls_at_once_than_the_limit(limiters: list[Limiter], poo
 
     await asyncio.gather(*(caller(limiter) for limiter in limiters for _ in range(6)))
     assert (most, done) == (2, HOSTS * 6 * 5)
-    assert not any(limiter.slots.held for limiter in limiters)
+    await poll_until(lambda: not any(limiter.slots.held for limiter in limiters))
+
+
+async def test_calls_one_after_the_other_share_a_number(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number is not taken and given back for each of them."""
+    asked, take = count(), limits.take_slots
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        next(asked)
+        return await take(*given, **named)
+
+    monkeypatch.setattr(limits, "take_slots", counted)
+    monkeypatch.setattr(slots, "SPARE", 3600.0)
+    monkeypatch.setattr(slots, "SHARE", 3600.0)
+    async with open_limiter(pool, TTL) as limiter:
+        for _ in range(50):
+            assert await limiter.call(tool(concurrency=5), ONE, call(), answer) == ONE
+    assert next(asked) == 1
 
 
 async def test_a_call_that_finds_no_number_gives_its_worker_back(limiters: list[Limiter]) -> None:
