@@ -64,3 +64,9 @@ def test_punctual(server_url: str) -> None:
     assert float(then.split()[2]) >= 0
     assert int(then.split()[1]) >= 6
     assert untold == "0 instants without a run"
+
+
+def test_limits(server_url: str) -> None:
+    """Calls with each limit, with all and with none, beside the transport itself."""
+    told = printed("limits", server_url, "--calls", "100", "--rounds", "1")
+    assert len(told.splitlines()) >= 3 + 6
