@@ -24,6 +24,7 @@ MAIL = "zoe.quick@fastmail.com"
 ENTRIES: list[dict[str, Any]] = [
     {"address": "t.once", "idempotent": False},
     {"address": "t.again", "idempotent": True},
+    {"address": "t.patient", "retry": {"max_attempts": 3, "delay": "1ms"}},
     {"address": "t.strict", "input_schema": {"type": "object", "required": ["n"]}},
     {"address": "t.own", "secrets": ["OTHER"]},
     {"address": "t.typed", "output_schema": {"type": "object", "properties": {"n": {"type": "integer"}}}},

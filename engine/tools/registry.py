@@ -118,7 +118,7 @@ def parse_entry(members: Mapping[str, Any], source: str) -> ToolEntry:
         raise _located(
             [Problem("invalid_tool", "an entry is a mapping of address, transport, …")], {}, source
         )
-    if problems := [*_entry_contract().check(members, show_keys=True), *_unavailable(members)]:
+    if problems := _entry_contract().check(members, show_keys=True):
         raise _located(problems, members, source)
     compiled, problems = _compiled(members)
     if problems := [*problems, *_misplaced(members), *_ungrantable(members)]:
@@ -247,13 +247,6 @@ def _ungrantable(members: Mapping[str, Any]) -> Iterator[Problem]:
         way = "write tool:<address>, or words with dots like my-service.read"
         text = f"{scope!r} is no scope that an agent can hold: {way}"
         yield Problem("unknown_scope", text, f"/scopes/{scopes.index(scope)}")
-
-
-def _unavailable(members: Mapping[str, Any]) -> Iterator[Problem]:
-    """What the format knows and this version does not do yet: refused, never silently ignored."""
-    for name in ("retry",):
-        if name in members:
-            yield Problem("not_available", f"{name} is not available yet; take it out", f"/{name}")
 
 
 @cache

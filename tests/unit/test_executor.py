@@ -183,6 +183,13 @@ async def test_a_short_wait_keeps_the_worker_and_a_long_one_parks() -> None:
     assert (resumed.status, resumed.steps[0].tries) == ("failed", 2)
 
 
+@pytest.mark.parametrize(("given", "tries"), [({}, 3), ({"retry": {"max_attempts": 1}}, 1)])
+async def test_the_tools_retry_counts_where_the_step_has_none(given: dict[str, Any], tries: int) -> None:
+    """What the catalog says about trying again is a default; the step's own word is the last."""
+    outcome = await Stage(answers={"a": ToolUnavailable("not now")}).run(step("a", "t.patient", **given))
+    assert outcome.steps[0].tries == tries
+
+
 async def test_the_same_run_renders_alike_in_every_attempt() -> None:
     """`now` belongs to the run: a retry an hour later sends the same."""
     sent = []

@@ -133,18 +133,6 @@ def test_an_address_has_one_tool(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("member", "content"),
-    [
-        ("retry", {"max_attempts": 3}),
-    ],
-)
-def test_a_member_that_would_be_ignored_is_refused(member: str, content: Any) -> None:
-    """What the format knows and nothing honours yet is not accepted in silence."""
-    with pytest.raises(ValidationFailed, match=f"{member} is not available yet"):
-        parse_entry(SEED | {member: content}, "tools.json")
-
-
 def test_limits_are_read() -> None:
     """Each with what nothing is said of; durations as people write them."""
     entry = parse_entry(
