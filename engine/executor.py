@@ -125,7 +125,7 @@ class Attempt:
             step, _, item = key.partition(":")
             place = (step, int(item) if item else None)
             if step in steps and not self.journal.has(*place):
-                unit = Unit(steps[step], self.started, {}, place[1], wait.tries)
+                unit = Unit(steps[step], wait.started or self.started, {}, place[1], wait.tries)
                 self.journal.write(unit.record(status, self.run.attempt, self.ports.clock(), error=error))
 
     async def _in_time(self) -> Outcome:

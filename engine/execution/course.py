@@ -90,7 +90,7 @@ class Course:
         found = {key: wait for key, wait in self._waits.items() if key not in self._done}
         for key, unit in self._begun.items():
             found[key] = unit.waiting() if key in self.waiting else unit.interrupted()
-        return {key: wait for key, wait in found.items() if wait != Wait(0)}
+        return {key: wait for key, wait in found.items() if not wait.nothing}
 
     def abandon(self, status: str, error: Mapping[str, Any]) -> None:
         """Write a row for each step and item that began and has not ended."""

@@ -55,14 +55,19 @@ class Unit:
         if wait is not None:
             self.tries, self.resumed, self.early = wait.tries, wait.resumed, wait.early
             self.until = None if wait.early else wait.until
+            self.started = wait.started or self.started
 
     def waiting(self) -> Wait:
         """What the next lease goes on from."""
-        return Wait(self.tries, resumed=self.resumed, until=self.until, early=self.early)
+        return self._wait(self.tries, self.until)
 
     def interrupted(self) -> Wait:
         """The same for one that is being called: that try does not count."""
-        return Wait(max(self.tries - 1, 0), resumed=self.resumed, early=self.early)
+        return self._wait(max(self.tries - 1, 0), None)
+
+    def _wait(self, tries: int, until: datetime | None) -> Wait:
+        place, tool = self.prepared.position, self.prepared.step.uses
+        return Wait(tries, self.resumed, until, self.early, place, tool, self.started)
 
     def record(
         self,

@@ -1,6 +1,7 @@
 """The state that a run leaves for its next lease: who waits until when, what is spent, why it failed.
 
-    {"steps": {"<step>" or "<step>:<item>": {"tries", "resumed", "until", "early"}},   a parked run's
+    {"steps": {"<step>" or "<step>:<item>": {"tries", "resumed", "until", "early",     a parked run's
+                                             "position", "tool", "started_at"}},       for its row if canceled
      "later": the same, of a run that failed meanwhile and is tried again,
      "usage": {"tokens", "cost_usd", "seconds"},                                       what no checkpoint holds
      "failure": {"status", "error"},                                                   only on_failure is left
@@ -27,28 +28,41 @@ class Wait:
     resumed: bool = False
     until: datetime | None = None
     early: bool = False
+    position: int | None = None
+    tool: str | None = None
+    started: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        until = self.until and self.until.isoformat()
-        return {"tries": self.tries, "resumed": self.resumed, "until": until, "early": self.early}
+        until, started = (at and at.isoformat() for at in (self.until, self.started))
+        told = {"tries": self.tries, "resumed": self.resumed, "until": until, "early": self.early}
+        return told | {"position": self.position, "tool": self.tool, "started_at": started}
 
     @classmethod
     def of(cls, members: Mapping[str, Any]) -> Wait:
         """The inverse of `as_dict`."""
-        until = members.get("until")
+        until, started = members.get("until"), members.get("started_at")
         return cls(
-            int(members.get("tries", 0)),
+            int(members.get("tries") or 0),
             resumed=bool(members.get("resumed")),
             until=datetime.fromisoformat(until) if until else None,
             early=bool(members.get("early")),
+            position=members.get("position"),
+            tool=members.get("tool"),
+            started=datetime.fromisoformat(started) if started else None,
         )
+
+    @property
+    def nothing(self) -> bool:
+        """Whether a step that has just begun would go on alike."""
+        return not self.tries and not self.resumed and self.until is None
 
 
 def read_waits(state: Mapping[str, Any]) -> dict[str, Wait]:
     """Who waited when the state was written, by the unit's key."""
     if "step" in state:
-        return {str(state["step"]): Wait.of(state)}
+        members = {name: state.get(name) for name in ("tries", "resumed")}
+        return {str(state["step"]): Wait.of(members)}
     found: Mapping[str, Any] = state.get("steps") or state.get("later") or {}
     return {key: Wait.of(members) for key, members in found.items()}
 

@@ -164,4 +164,8 @@ async def test_a_list_under_way_can_be_seen_and_is_canceled_with_its_run(
         (0, "succeeded", {"seconds": 0}, False), (None, "running", [0, 60], True)
     ]  # fmt: skip
     assert await leases.cancel(conn, run_id, "enough") == "canceled"
-    assert [row[2:4] for row in await steps_of(conn, run_id)] == [(None, "canceled"), (0, "succeeded")]
+    assert [row[2:4] for row in await steps_of(conn, run_id)] == [
+        (None, "canceled"),
+        (0, "succeeded"),
+        (1, "canceled"),
+    ]

@@ -1,6 +1,6 @@
 -- Cancel one run: at once if nobody has it, else by a flag that its worker sees at the next renewal.
--- Promises: an unleased run ends here and now with a history row; a leased one is marked and its holder ends
--- it. Locks: the due_work row. Fence: none is needed to mark; the holder's own fence still decides the end.
+-- Promises: an unleased run ends here and now with a history row, and one for each step that waited; a leased one is
+-- marked and its holder ends it. Locks: the due_work row. Fence: none is needed to mark; the holder's own fence still decides the end.
 WITH found AS MATERIALIZED (
   SELECT w.id, w.slot, w.locked_until IS NOT NULL AS leased, w.concurrency_key, w.key_slot, w.linked
   FROM duework.due_work w WHERE w.id = %(run_id)s FOR UPDATE
@@ -19,5 +19,13 @@ WITH found AS MATERIALIZED (
     'canceled', true, coalesce(%(now)s::timestamptz, now()),
     jsonb_build_object('code', 'canceled', 'message', %(reason)s::text), g.fence, g.parent_run_id
   FROM gone g
+), steps AS (
+  INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, error)
+  SELECT g.id, (g.state ->> 'attempt')::integer, (s.wait ->> 'position')::integer, split_part(s.key, ':', 1),
+    nullif(split_part(s.key, ':', 2), '')::integer, s.wait ->> 'tool', 'canceled', (s.wait ->> 'tries')::integer,
+    (s.wait ->> 'started_at')::timestamptz, coalesce(%(now)s::timestamptz, now()),
+    jsonb_build_object('code', 'canceled', 'message', %(reason)s::text)
+  FROM gone g CROSS JOIN LATERAL jsonb_each(g.state -> 'steps') AS s(key, wait)
+  WHERE s.wait ->> 'tool' IS NOT NULL
 )
 SELECT f.id AS run_id, f.leased, f.concurrency_key, f.key_slot, f.linked FROM found f

@@ -2,7 +2,7 @@
 -- Promises: the attempt does not count, the next lease goes on from the checkpoints, and a row that does not have
 -- to wait keeps its place in the queue; one that was started no longer expires, or it could be neither leased nor
 -- missed when its window has passed; its number under a concurrency key stays with it; a run whose cancellation was
--- promised meanwhile ends as canceled instead; runs that waits are about are left out unless they are asked for
+-- promised meanwhile ends as canceled instead, with a row for each step that waits; runs that waits are about are left out unless they are asked for
 -- (`linked`): an answer that has come meanwhile wakes them in the same transaction.
 -- Locks: the rows changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old
 -- one is dead.
@@ -38,6 +38,14 @@ WITH input AS (
     'canceled', true, h.at, jsonb_build_object('code', 'canceled', 'message', h.cancel_reason),
     h.locked_by, h.fence, g.parent_run_id
   FROM gone g JOIN held h USING (id)
+), steps AS (
+  INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, error)
+  SELECT h.id, h.attempt, (s.wait ->> 'position')::integer, split_part(s.key, ':', 1),
+    nullif(split_part(s.key, ':', 2), '')::integer, s.wait ->> 'tool', 'canceled', (s.wait ->> 'tries')::integer,
+    (s.wait ->> 'started_at')::timestamptz, h.at,
+    jsonb_build_object('code', 'canceled', 'message', h.cancel_reason)
+  FROM gone g JOIN held h USING (id) CROSS JOIN LATERAL jsonb_each(h.state -> 'steps') AS s(key, wait)
+  WHERE s.wait ->> 'tool' IS NOT NULL
 )
 SELECT h.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot, h.linked
 FROM held h

@@ -44,6 +44,12 @@ def state_of(outcome: Outcome) -> Mapping[str, Any]:
     return outcome.state
 
 
+def waits(hours: float, position: int) -> dict[str, Any]:
+    """What the state says of a step that sleeps for so long."""
+    wait = {"tries": 0, "resumed": True, "until": (NOW + hours * HOUR).isoformat(), "early": False}
+    return wait | {"position": position, "tool": "t.once", "started_at": NOW.isoformat()}
+
+
 async def test_while_one_step_waits_the_others_go_on() -> None:
     """The run parks when nothing else can go on, until the first of the waits ends; each then goes on in its time."""
     stage = Stage(answers={"long": sleeps(3), "short": sleeps(1)})
@@ -58,10 +64,7 @@ async def test_while_one_step_waits_the_others_go_on() -> None:
     parked = await stage.run(*steps)
     assert (parked.status, parked.delay) == ("parked", HOUR)
     assert [name for name, _, _ in stage.calls] == ["long", "short", "beside", "next"]
-    assert state_of(parked)["steps"] == {
-        "long": {"tries": 0, "resumed": True, "until": (NOW + 3 * HOUR).isoformat(), "early": False},
-        "short": {"tries": 0, "resumed": True, "until": (NOW + HOUR).isoformat(), "early": False},
-    }
+    assert state_of(parked)["steps"] == {"long": waits(3, 0), "short": waits(1, 1)}
     stage.passed, stage.calls = HOUR, []
     again = await stage.run(*steps, run=after(parked))
     assert (again.status, again.delay) == ("parked", 2 * HOUR)
@@ -73,6 +76,8 @@ async def test_while_one_step_waits_the_others_go_on() -> None:
     done = await stage.run(*steps, run=after(again))
     assert done.status == "succeeded"
     assert [name for name, _, _ in stage.calls] == ["long", "end"]
+    (long,) = [one for one in done.steps if one.step == "long"]
+    assert (long.started_at, long.finished_at) == (NOW, NOW + 3 * HOUR), "it began with its first call"
 
 
 async def test_a_run_woken_early_asks_only_what_may_end_early() -> None:
@@ -170,9 +175,7 @@ async def test_a_wait_outlives_the_failure_of_another_step() -> None:
     failed = await stage.run(*steps, run=replace(RUN, last_attempt=False), **given)
     assert (failed.status, code(failed)) == ("failed", "unavailable")
     assert list(state_of(failed)) == ["later"]
-    assert state_of(failed)["later"] == {
-        "wait": {"tries": 0, "resumed": True, "until": (NOW + 5 * HOUR).isoformat(), "early": False}
-    }
+    assert state_of(failed)["later"] == {"wait": waits(5, 0)}
     stage.answers |= {"bad": "well", "late": "well"}
     stage.passed, stage.calls = HOUR, []
     again = await stage.run(
