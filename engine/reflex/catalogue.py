@@ -15,7 +15,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-FILES = ("pii", "secrets", "injection")
+FILES = ("pii", "secrets", "injection", "languages", "evasion")
+
+_CATEGORIES = {"kind": "pii", "family": "injection", "undo": "evasion"}  # by the member that a row must have
 
 _FRAGMENT = re.compile(r"\{([a-z_]+)\}")
 
@@ -27,8 +29,9 @@ class Pattern:
     `check` names the exact test in `engine.reflex.checks` that a hit must still pass ("" for none). A row with a
     `context` counts only beside a match of that expression: at most `reach` characters after it, or in the column
     that it heads. A `trigger` is the short beginning of a value that may be long. The hits of a `whole` row hold
-    no smaller ones. `confidence` (0..1) belongs to PII, `severity` to injection. In `match`, « and » enclose what
-    must be found.
+    no smaller ones. A `written` row is matched against the text unfolded, for scripts without ASCII look-alikes.
+    The `kind` of category "evasion" is a way back in `engine.reflex.evasion`. `confidence` (0..1) belongs to PII,
+    `severity` to injection. In `match`, « and » enclose what must be found.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Pattern:
     reach: int = 32
     trigger: str = ""
     whole: bool = False
+    written: bool = False
     confidence: float = 0.0
     severity: str = ""
 
@@ -73,11 +77,11 @@ def _read(name: str) -> list[Pattern]:
 
 
 def _pattern(row: dict[str, Any], fragments: Mapping[str, str]) -> Pattern:
-    injection = "family" in row
+    named = next(name for name in _CATEGORIES if name in row)
     return Pattern(
         name=row["name"],
-        category="injection" if injection else "pii",
-        kind=row["family"] if injection else row["kind"],
+        category=_CATEGORIES[named],
+        kind=row[named],
         regex=_filled(row["regex"], fragments),
         source=row["source"],
         match=tuple(row["match"]),
@@ -86,6 +90,7 @@ def _pattern(row: dict[str, Any], fragments: Mapping[str, str]) -> Pattern:
         context=_filled(row.get("context", ""), fragments),
         trigger=row.get("trigger", ""),
         whole=row.get("whole", False),
+        written=row.get("written", False),
         reach=row.get("reach", 32),
         confidence=row.get("confidence", 0.0),
         severity=row.get("severity", ""),

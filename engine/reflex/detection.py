@@ -9,8 +9,8 @@ from engine.reflex.checks import CHECKS
 from engine.reflex.context import near, values
 from engine.reflex.findings import SEVERITIES, Hit, answer, mark
 from engine.reflex.fold import Folded, fold
-from engine.reflex.local import lowered
-from engine.reflex.matching import OVERLAP, Entry, matcher, spans
+from engine.reflex.injection import injections
+from engine.reflex.matching import OVERLAP, Entry, matcher
 
 ACT_FROM = 0.5
 """Confidence from which the gate acts. What lies below (addresses of private networks) is reported only."""
@@ -57,9 +57,7 @@ def hits(text: str) -> list[Hit]:
     """The hits in `text` in order: PII without overlaps, injection as found."""
     folded = fold(text)
     pii = [hit for place in matcher("pii").occurring(folded.plain) for hit in _pii(folded, *place)]
-    injection = [
-        hit for place in matcher("injection").occurring(folded.plain) for hit in _injection(folded, *place)
-    ]
+    injection = injections(text, folded)
     if not pii and not injection:
         return []
     return sorted(_settled(pii) + injection, key=_place)
@@ -80,14 +78,6 @@ def _pii(folded: Folded, entry: Entry, start: int, last: int) -> Iterator[Hit]:
 
 def _unchecked(text: str, start: int, end: int) -> tuple[int, int]:  # noqa: ARG001 - a Check for rows that need none
     return start, end
-
-
-def _injection(folded: Folded, entry: Entry, first: int, last: int) -> Iterator[Hit]:
-    row = entry.row
-    for start, end in spans(entry.value, folded.plain, first, last):
-        severity = lowered(folded.text, start, end, row.severity)
-        if severity:
-            yield Hit("injection", row.kind, row.name, *folded.origin(start, end), 0.0, severity)
 
 
 def _settled(found: list[Hit]) -> list[Hit]:

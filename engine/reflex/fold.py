@@ -94,13 +94,15 @@ _DIGIT_ZEROS = (  # scripts whose ten digits follow each other from here
 class Folded:
     """A text in plain signs, as bytes and as text (offsets agree), and the way back.
 
-    `cuts` are the places where characters vanished, `removed` how many had vanished until there.
+    `cuts` are the places where characters vanished, `removed` how many had vanished until there. `unfolded` says
+    whether there are characters that stand for no ASCII sign.
     """
 
     plain: bytes
     text: str
     cuts: tuple[int, ...] = ()
     removed: tuple[int, ...] = ()
+    unfolded: bool = False
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """The half-open span of the original text that became `start:end` of the folded one."""
@@ -118,15 +120,21 @@ def fold(text: str) -> Folded:
     if text.isascii():
         return Folded(text.encode("ascii"), text)
     plain = text.encode("ascii", _scheme())
+    unfolded = plain.count(b"?") > text.count("?")
     if len(plain) == len(text):
-        return Folded(plain, plain.decode("ascii"))
+        return Folded(plain, plain.decode("ascii"), unfolded=unfolded)
     cuts: list[int] = []
     removed: list[int] = []
     for found in _DROPPED.finditer(text):
         gone = removed[-1] if removed else 0
         cuts.append(found.start() - gone)
         removed.append(gone + found.end() - found.start())
-    return Folded(plain, plain.decode("ascii"), tuple(cuts), tuple(removed))
+    return Folded(plain, plain.decode("ascii"), tuple(cuts), tuple(removed), unfolded)
+
+
+def visible(text: str) -> str:
+    """`text` without the characters that vanish in folding: its offsets are those of the folded text."""
+    return _DROPPED.sub("", text)
 
 
 @cache

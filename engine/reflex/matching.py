@@ -86,31 +86,37 @@ def spans(search: Search, plain: bytes, start: int, last: int) -> Iterator[Span]
 
 
 @cache
-def matcher(category: str) -> Matcher:
-    """The matcher of "pii" or "injection", compiled at first use."""
-    any_of = re2.Set.SearchSet(_options(SET_MEMORY))
+def matcher(name: str) -> Matcher:
+    """The matcher of "pii", of "injection" with the signs of evasion, or of injection as "written", compiled at
+    first use. Text for the last is UTF-8."""
+    any_of = re2.Set.SearchSet(_options(SET_MEMORY, name))
     any_of.Add(_ALWAYS)
     entries = []
-    for row in (row for row in patterns() if row.category == category):
-        value = _search(row.regex)
+    for row in (row for row in patterns() if _matcher_of(row) == name):
+        value = _search(row.regex, name)
         trigger = row.trigger or row.context
-        entries.append(Entry(row, value, _search(trigger) if trigger else value))
-        any_of.Add((trigger or row.regex).encode("latin-1"))
+        entries.append(Entry(row, value, _search(trigger, name) if trigger else value))
+        any_of.Add((trigger or row.regex).encode())
     any_of.Compile()
     return Matcher(tuple(entries), any_of)
 
 
-def _search(regex: str) -> Search:
+def _matcher_of(row: Pattern) -> str:
+    return "written" if row.written else "pii" if row.category == "pii" else "injection"
+
+
+def _search(regex: str, name: str) -> Search:
     """RE2's search without the wrapper's match objects, which cost more than the match."""
-    compiled = _re2.RE2(regex.encode("latin-1"), _options(PATTERN_MEMORY))
+    compiled = _re2.RE2(regex.encode(), _options(PATTERN_MEMORY, name))
     if not compiled.ok():
         raise re2.error(f"{compiled.error()} in {regex}")
     return partial(compiled.Match, _re2.RE2.Anchor.UNANCHORED)
 
 
-def _options(memory: int) -> Any:
+def _options(memory: int, name: str) -> Any:
+    encodings = re2.Options.Encoding
     options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
+    options.encoding = encodings.UTF8 if name == "written" else encodings.LATIN1
     options.max_mem = memory
     options.log_errors = False
     return options

@@ -10,6 +10,7 @@ import re2
 from engine.reflex import scan
 from engine.reflex.catalogue import Pattern, injection_families, patterns, pii_kinds
 from engine.reflex.checks import CHECKS
+from engine.reflex.evasion import UNDO
 from engine.reflex.findings import SEVERITIES
 
 POSITIVE = [
@@ -25,7 +26,12 @@ NEGATIVE = [
 
 
 def found(text: str, row: Pattern) -> list[dict[str, Any]]:
-    """The findings of the row's kind or family."""
+    """The findings of the row's kind or family; of evasion, the stretches that its sign is noticed in."""
+    if row.category == "evasion":
+        return [
+            {"start": start, "end": end}
+            for start, end in (hit.span() for hit in re2.finditer(row.regex, text))
+        ]
     name = "type" if row.category == "pii" else "family"
     return [finding for finding in scan(text)[row.category] if finding[name] == row.kind]
 
@@ -42,7 +48,7 @@ def test_found_where_marked(row: Pattern, marked: str) -> None:
     """The kind is found at exactly the marked place, by this or a surer pattern of its kind."""
     text, start, end = expected(marked)
     spans = [(finding["start"], finding["end"]) for finding in found(text, row)]
-    if row.category == "pii":
+    if row.category != "injection":
         assert spans == [(start, end)]
     else:
         assert any(at <= start + 1 and start < until for at, until in spans), spans
@@ -65,8 +71,11 @@ def test_rows_are_complete(row: Pattern) -> None:
     """Each row says where it comes from, how sure or severe it is, and names a check that exists."""
     assert row.source
     assert row.match
-    assert row.name.startswith(f"{row.kind}.")
     assert not row.check or row.check in CHECKS
+    if row.category == "evasion":
+        assert row.kind in UNDO
+        return
+    assert row.name.startswith(f"{row.kind}.")
     assert 0 < row.confidence <= 1 if row.category == "pii" else row.severity in SEVERITIES
 
 
@@ -89,5 +98,7 @@ def test_kinds_and_families_of_the_design() -> None:
         "bitcoin_address", "ethereum_address", "street_address", "vin",
     }  # fmt: skip
     assert injection_families() >= {
-        "ignore_previous", "role_manipulation", "prompt_extraction", "dan_variant", "new_instructions",
+        "ignore_previous", "role_manipulation", "prompt_extraction", "dan_variant", "new_instructions", "tool_abuse",
+        "roleplay_jailbreak", "delimiter_injection", "nested_prompt", "encoded_instruction", "command_injection",
+        "template_injection", "data_exfiltration", "memory_access",
     }  # fmt: skip

@@ -1,0 +1,186 @@
+"""Text hidden by an encoding brought back, with the way to where it stands.
+
+A row of `patterns/evasion.toml` notices that a stretch of text may say something else than it seems to, and
+names the function here that undoes it. Encodings of a whole stretch (base64, hexadecimal, character codes)
+give a text of their own, whose findings cover the stretch. Tricks within a text (entities, spaced letters, leet)
+give the text around them as a reader sees it, each sign with its place. The work is linear in the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import html
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import unquote_to_bytes
+
+from engine.reflex.fold import fold
+
+_READABLE = 0.9  # the share of plain signs from which decoded bytes count as text
+_SHORTEST = 8
+
+_NUMBERS = re.compile(r"[01]{8}|\d{2,3}", re.ASCII)
+_PAIRS = re.compile(r"(?:\\x|0x|%u00|\\u00)|[ :,]", re.ASCII | re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:#\d{2,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,10});", re.ASCII)
+_MARKUP = re.compile(r"<!--[^>\n]{0,80}-->|</?[A-Za-z]{1,6}/?>|\*\*|~~|`|\\(?=[A-Za-z])", re.ASCII)
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}|\+", re.ASCII)
+_SPACED = re.compile(r"\b[A-Za-z0-9](?:[ .*_|,/~-]{1,3}[A-Za-z0-9]\b){8,}", re.ASCII)
+_LETTER = re.compile(r"([ .*_|,/~-]{0,3})([A-Za-z0-9])", re.ASCII)
+_LEET_WORD = re.compile(r"[0-9@$!|+]*[A-Za-z][A-Za-z0-9@$!|+]*", re.ASCII)
+_LEET = str.maketrans("013457890@$!|+", "oieastbgoasiit")
+_LEET_L = str.maketrans("013457890@$!|+", "oleastbgoasllt")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A text that was brought to light; sign i of it stood in `starts[i]:ends[i]`, or all of it in `start:end`."""
+
+    text: str
+    start: int
+    end: int
+    starts: Sequence[int] = ()
+    ends: Sequence[int] = ()
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        """Where `start:end` of the view stood in the text that was looked at."""
+        if not self.starts:
+            return self.start, self.end
+        first, last = start, end - 1
+        return min(self.starts[first], self.starts[last]), max(self.ends[first], self.ends[last])
+
+
+Undo = Callable[[str, int, int], Iterator[View]]
+
+
+def _decoded(raw: bytes, start: int, end: int) -> Iterator[View]:
+    """A view of `raw` if it reads like a text."""
+    plain = sum(32 <= sign < 127 or sign in (9, 10, 13) for sign in raw)
+    if len(raw) >= _SHORTEST and plain >= _READABLE * len(raw):
+        yield View(raw.decode("ascii", "replace").replace("\ufffd", "?"), start, end)
+
+
+def from_base64(text: str, start: int, end: int) -> Iterator[View]:
+    """Base64 in either alphabet, padded or not."""
+    value = text[start:end].rstrip("=").replace("-", "+").replace("_", "/")
+    value = value[: len(value) - (len(value) % 4 == 1)]
+    try:
+        raw = base64.b64decode(value + "=" * (-len(value) % 4))
+    except binascii.Error:
+        return
+    yield from _decoded(raw, start, end)
+
+
+def from_hex(text: str, start: int, end: int) -> Iterator[View]:
+    """Pairs of hexadecimal digits, with or without escapes and separators."""
+    digits = _PAIRS.sub("", text[start:end])
+    yield from _decoded(bytes.fromhex(digits[: len(digits) // 2 * 2]), start, end)
+
+
+def from_numbers(text: str, start: int, end: int) -> Iterator[View]:
+    """Character codes, binary or decimal."""
+    codes = [int(code, 2 if len(code) == 8 else 10) for code in _NUMBERS.findall(text, start, end)]
+    yield from _decoded(bytes(code for code in codes if code < 256), start, end)
+
+
+def from_percent(text: str, start: int, end: int) -> Iterator[View]:
+    """Percent-encoding, plus signs as spaces; what stands before it belongs to it."""
+    start = (
+        max(
+            text.rfind(" ", max(0, start - 80), start),
+            text.rfind("\n", max(0, start - 80), start),
+            start - 80,
+        )
+        + 1
+    )
+    yield _spliced(text, max(start, 0), end, _ESCAPE, _unescaped)
+
+
+def from_entities(text: str, start: int, end: int) -> Iterator[View]:
+    """HTML character references."""
+    yield _spliced(text, start, end, _ENTITY, html.unescape)
+
+
+def from_markup(text: str, start: int, end: int) -> Iterator[View]:
+    """Tags, comments and emphasis taken out."""
+    yield _spliced(text, start, end, _MARKUP, lambda _: "")
+
+
+def from_spaced(text: str, start: int, end: int) -> Iterator[View]:
+    """Letters that stand apart joined; where the gaps differ, the wide ones are spaces."""
+    signs: list[tuple[str, int, int]] = []
+    for run in _SPACED.finditer(text, start, end):
+        letters = list(_LETTER.finditer(text, run.start(), run.end()))
+        narrow = min(len(letter[1]) for letter in letters[1:])
+        for letter in letters:
+            if signs and len(letter[1]) > narrow:
+                signs.append((" ", *letter.span(1)))
+            signs.append((letter[2], *letter.span(2)))
+        signs.append(("\n", run.end(), run.end()))
+    if signs:
+        shown, starts, ends = zip(*signs, strict=True)
+        yield View("".join(shown), start, end, starts, ends)
+
+
+def from_leet(text: str, start: int, end: int) -> Iterator[View]:
+    """Digits and signs in words read as letters; a one is an i or an l."""
+    for table in (_LEET, _LEET_L):
+        read = _LEET_WORD.sub(lambda word, table=table: word[0].translate(table), text[start:end])  # type: ignore[misc]  # mypy sees no default of a lambda
+        yield View(read, start, end, range(start, end), range(start + 1, end + 1))
+
+
+def from_rot13(text: str, start: int, end: int) -> Iterator[View]:
+    """Letters turned by thirteen places."""
+    yield View(
+        codecs.encode(text[start:end], "rot13"), start, end, range(start, end), range(start + 1, end + 1)
+    )
+
+
+def from_reversed(text: str, start: int, end: int) -> Iterator[View]:
+    """Read from the end."""
+    starts, ends = range(end - 1, start - 1, -1), range(end, start, -1)
+    yield View(text[start:end][::-1], start, end, starts, ends)
+
+
+def _unescaped(escape: str) -> str:
+    if escape == "+":
+        return " "
+    code = unquote_to_bytes(escape)[0]
+    return chr(code) if code < 127 else "?"
+
+
+def _spliced(text: str, start: int, end: int, pattern: re.Pattern[str], known: Callable[[str], str]) -> View:
+    """The stretch with every match of `pattern` replaced by at most one sign."""
+    signs: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    done = start
+    for found in pattern.finditer(text, start, end):
+        sign = known(found[0])[:1]
+        signs += (text[done : found.start()], sign if sign.isascii() else _plain(sign))
+        starts += range(done, found.start())
+        ends += range(done + 1, found.start() + 1)
+        starts += [found.start()] * len(signs[-1])
+        ends += [found.end()] * len(signs[-1])
+        done = found.end()
+    signs.append(text[done:end])
+    return View("".join(signs), start, end, [*starts, *range(done, end)], [*ends, *range(done + 1, end + 1)])
+
+
+def _plain(sign: str) -> str:
+    """A sign beyond ASCII in the plain sign it looks like, if any: "" for invisible ones."""
+    return fold(sign).text
+
+
+WHOLE = frozenset({"base64", "hex", "numbers", "percent"})
+"""Ways that concern the stretch which was noticed; all others concern the text around it."""
+
+UNDO: Mapping[str, Undo] = MappingProxyType({
+    "base64": from_base64, "hex": from_hex, "numbers": from_numbers, "percent": from_percent,
+    "entities": from_entities, "markup": from_markup, "spaced": from_spaced, "leet": from_leet,
+    "rot13": from_rot13, "reversed": from_reversed,
+})  # fmt: skip
+"""The ways back that pattern rows name."""

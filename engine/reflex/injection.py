@@ -1,0 +1,78 @@
+"""Prompt injection in a text: as it reads, as it reads once evasion is undone, and in scripts of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from engine.reflex.evasion import UNDO, WHOLE, View
+from engine.reflex.findings import Hit
+from engine.reflex.fold import Folded, visible
+from engine.reflex.local import lowered
+from engine.reflex.matching import CHUNK, OVERLAP, Entry, Span, matcher, spans
+
+Place = tuple[Entry, int, int]
+
+
+def injections(text: str, folded: Folded) -> list[Hit]:
+    """The hits in `text`, which `folded` is the plain form of; each place of each rule once."""
+    found: set[Hit] = set()
+    signs: list[Place] = []
+    for place in matcher("injection").occurring(folded.plain):
+        if place[0].row.category == "evasion":
+            signs.append(place)
+        else:
+            found.update(_hits(folded, place))
+    for view in _views(folded, signs):
+        found.update(_hidden(folded, view))
+    if folded.unfolded:
+        found.update(_written(text, folded))
+    return list(found)
+
+
+def _hits(folded: Folded, place: Place) -> Iterator[Hit]:
+    entry, first, last = place
+    for span in spans(entry.value, folded.plain, first, last):
+        yield from _hit(entry, folded.text, span, folded.origin(*span))
+
+
+def _hit(entry: Entry, text: str, span: Span, origin: Span) -> Iterator[Hit]:
+    row = entry.row
+    severity = lowered(text, *span, row.severity)
+    if severity:
+        yield Hit("injection", row.kind, row.name, *origin, 0.0, severity)
+
+
+def _views(folded: Folded, signs: Iterable[Place]) -> Iterator[View]:
+    """What each sign of evasion brings to light: a run of an encoding once, wherever it ends; else the chunk."""
+    text, plain = folded.text, folded.plain
+    done: dict[str, int] = {}
+    for entry, first, last in signs:
+        undo, name = UNDO[entry.row.kind], entry.row.name
+        if entry.row.kind not in WHOLE:
+            yield from undo(text, first, min(last + OVERLAP, len(text)))
+            continue
+        place = max(first, done.get(name, 0))
+        while place < last and (span := entry.value(plain, place, len(plain))[0])[0] >= 0 and span[0] < last:
+            yield from undo(text, *span)
+            place = done[name] = span[1]
+
+
+def _hidden(folded: Folded, view: View) -> Iterator[Hit]:
+    """The hits in a view, at the places where they stood."""
+    plain = view.text.encode("ascii", "replace")
+    for entry, first, last in matcher("injection").occurring(plain):
+        if entry.row.category == "injection":
+            for span in spans(entry.value, plain, first, last):
+                yield from _hit(entry, view.text, span, folded.origin(*view.origin(*span)))
+
+
+def _written(text: str, folded: Folded) -> Iterator[Hit]:
+    """The hits of patterns for scripts of their own; offsets in the visible text are those of the folded one."""
+    shown = visible(text)
+    for first in range(0, len(shown), CHUNK):
+        plain = shown[first : first + CHUNK + OVERLAP].encode("utf-8", "replace")
+        for entry, start, last in matcher("written").occurring(plain):
+            for span in spans(entry.value, plain, start, last):
+                begin, end = (first + len(plain[:place].decode()) for place in span)
+                if begin < first + CHUNK:
+                    yield from _hit(entry, shown, (begin, end), folded.origin(begin, end))
