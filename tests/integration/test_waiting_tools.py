@@ -80,9 +80,7 @@ async def test_a_sleep_until_an_instant(conn: Connection, pool: Pool, call: Call
     until = await db.clock(conn) + timedelta(days=3)
     parked = await parks(nap, {"until": until.isoformat()}, call)
     assert timedelta(days=2, hours=23) < parked.delay <= timedelta(days=3)
-    assert await nap({"until": "2020-01-01T00:00:00Z"}, replace(call, step="past")) == {
-        "slept_seconds": 0.0
-    }
+    assert await nap({"until": "2020-01-01T00:00:00Z"}, replace(call, step="past")) == {"slept_seconds": 0.0}
     with pytest.raises(InputInvalid, match="offset"):
         await nap({"until": "2030-01-01T00:00:00"}, replace(call, step="local"))
 
