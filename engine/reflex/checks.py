@@ -112,6 +112,13 @@ def credit_card_any(text: str, start: int, end: int) -> Span | None:
     return (start, end) if _stands_alone(text, start, end) else None
 
 
+def credit_card_luhn(text: str, start: int, end: int) -> Span | None:
+    """Luhn alone, for a number that is called one of a card."""
+    digits = _digits(text[start:end])
+    good = checksums.luhn(digits) and len(set(digits)) > 1 and _stands_alone(text, start, end)
+    return (start, end) if good else None
+
+
 def iban(text: str, start: int, end: int) -> Span | None:
     """The country's length is cut out of the hit, wherever it ends; then mod 97."""
     wanted = checksums.IBAN_LENGTHS.get(text[start : start + 2].upper(), 0)
@@ -212,6 +219,8 @@ def routing_number(text: str, start: int, end: int) -> Span | None:
 def phone(text: str, start: int, end: int) -> Span | None:
     """7 to 15 digits (ITU-T E.164 allows 15) that are not part of a longer number or a part number."""
     digits = _digits(_EXTENSION.split(text[start:end])[0])
+    if text[end - 2] == ".":
+        return None  # a decimal
     if not 7 <= len(digits) <= 15 or len(set(digits)) < 3 or not _stands_alone(text, start, end):
         return None
     return start, end
@@ -233,6 +242,32 @@ def phone_near_weak_word(text: str, start: int, end: int) -> Span | None:
     """Beside a word that has other uses: only a number that is grouped or begins like a national one."""
     grouped = any(sign in " -./()" for sign in text[start:end])
     return phone_near_word(text, start, end) if grouped or text[start] in "0+" else None
+
+
+def phone_national(text: str, start: int, end: int) -> Span | None:
+    """9 to 11 digits after one trunk prefix; neither a date nor a time of day stands before it."""
+    value = text[start:end]
+    if not 9 <= len(_digits(value)) <= 11 or value.startswith(("00", "(00")) or _DATE.match(value):
+        return None
+    before = text[max(0, start - 2) : start]
+    if before[-1:] in (":", "/", "+", "#", "=") or (before[-1:] == " " and before[:1].isdigit()):
+        return None
+    after = text[end : end + 2]
+    return phone(text, start, end) if not (after[:1] in (" ", ":", "/") and after[1:].isdigit()) else None
+
+
+def phone_of_line(text: str, start: int, end: int) -> Span | None:
+    """All that its line holds, in groups or with a trunk prefix; no date."""
+    line = text[text.rfind("\n", max(0, start - 16), start) + 1 if start else 0 : start]
+    rest = text[end : end + 4].partition("\n")[0]
+    grouped = any(sign in " -./()" for sign in text[start:end]) or text[start] == "0"
+    alone = not any(map(str.isdigit, line)) and not rest.strip(" \r\t,;)")
+    return phone_near_word(text, start, end) if grouped and alone else None
+
+
+def passport_number(text: str, start: int, end: int) -> Span | None:
+    """Signs of which two or more are digits: the machine-readable zone mixes them."""
+    return (start, end) if sum(map(str.isdigit, text[start:end])) >= 2 else None
 
 
 def document_number(text: str, start: int, end: int) -> Span | None:
@@ -311,8 +346,10 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         function.__name__: function
          for function in (
-            email, ssn, itin, credit_card, credit_card_any, iban, ipv4_public, ipv4_private, ipv6, mac_address, bitcoin,
+            email, ssn, itin, credit_card, credit_card_any, credit_card_luhn, iban,
+            ipv4_public, ipv4_private, ipv6, mac_address, bitcoin,
             vin, vin_any, routing_number, url_credentials, phone, phone_near_word, phone_near_weak_word,
+            phone_national, phone_of_line, passport_number,
             document_number, date_of_birth, private_key, secret,
         )
     }
