@@ -8,7 +8,6 @@ message goes to all its recipients or to none: nothing is sent once one of them 
 from __future__ import annotations
 
 import base64
-import binascii
 import mimetypes
 import re
 import ssl
@@ -40,7 +39,11 @@ _MAILBOX = re.compile(
     rf"(?:(?P<name>[^<>]*?)\s*<(?P<bracketed>{_SIGN}+@{_SIGN}+)>|(?P<bare>{_SIGN}+@{_SIGN}+))"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
-_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+", re.ASCII)
+_TYPE = re.compile(
+    r"(?!message/|multipart/)[a-z0-9.+-]+/[a-z0-9.+-]+", re.ASCII
+)  # those two are made of parts
+_BROKEN = re.compile(r"\r(?!\n)|(?<!\r)\n|\n(?![ \t]|\Z)")  # a line of a header that is not a folded one
+_DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
 _SHOWN = 200  # characters of a server's own words in an error
 
 
@@ -145,7 +148,17 @@ def compose(arguments: Arguments, sender: str, key: str, now: datetime) -> Mail:
     everyone = dict.fromkeys(one.addr_spec for name in ("to", "cc", "bcc") for one in given[name])
     if not everyone:
         raise InputInvalid("to, cc and bcc are all empty: name a recipient")
+    _check_headers(message)
     return Mail(author.addr_spec, tuple(everyone), message)
+
+
+def _check_headers(message: EmailMessage) -> None:
+    """Headers are read once more when they are set: an encoded word (RFC 2047) becomes what it encodes."""
+    for part in message.walk():
+        for name, value in part.items():
+            written = _FORM.clone(utf8=True).fold(name, value), _FORM.fold(name, value)
+            if _CONTROL.search(str(value)) or any(map(_BROKEN.search, written)):
+                raise InputInvalid(f"an encoded word (=?…?=) in {name} stands for a line break or the like")
 
 
 def _fill(message: EmailMessage, arguments: Arguments) -> None:
@@ -158,9 +171,11 @@ def _fill(message: EmailMessage, arguments: Arguments) -> None:
         message.set_content(html, subtype="html")
     for number, given in enumerate(arguments.get("attachments", ())):
         name = _line(given["filename"], f"/attachments/{number}/filename")
-        kind = given.get("content_type") or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        kind = given.get("content_type") or mimetypes.guess_type(name)[0] or ""
         if not _TYPE.fullmatch(kind):
-            raise InputInvalid(f"/attachments/{number}/content_type: {kind!r} is not like text/csv")
+            if "content_type" in given:
+                raise InputInvalid(f"/attachments/{number}/content_type: {kind!r} is not like text/csv")
+            kind = "application/octet-stream"
         main, sub = kind.split("/")
         message.add_attachment(_content(given, number), maintype=main, subtype=sub, filename=name)
 
@@ -170,7 +185,7 @@ def _content(given: Mapping[str, Any], number: int) -> bytes:
         return str(given["text"]).encode()
     try:
         return base64.b64decode(given["base64"], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InputInvalid(f"/attachments/{number}/base64 is not Base64: {error}") from error
 
 
@@ -186,7 +201,12 @@ def _address(text: str, pointer: str) -> Address:
         raise InputInvalid(f"{pointer} is not one address, like ada@example.org or Ada <ada@example.org>")
     user, _, domain = (match["bracketed"] or match["bare"]).partition("@")
     try:
-        return Address((match["name"] or "").strip('" '), user, domain.encode("idna").decode())
+        host = domain.encode("idna").decode()
+        if not _DOMAIN.fullmatch(
+            host
+        ):  # IDNA turns other scripts' signs into <, > and @, which end an address
+            raise ValueError(host)
+        return Address((match["name"] or "").strip('" '), user, host)
     except (
         ValueError
     ) as error:  # a domain with empty or too long labels, a user name that no server could take

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import errno
 import hashlib
 import json
@@ -240,7 +239,7 @@ def _encoded(content: Any, form: str) -> bytes:
         raise InputInvalid(f"content of format {form} is a string; format json takes any value")
     try:
         return base64.b64decode(content, validate=True) if form == "base64" else content.encode()
-    except (binascii.Error, UnicodeEncodeError) as error:
+    except ValueError as error:
         raise InputInvalid(f"content is not {form}: {error}") from error
 
 

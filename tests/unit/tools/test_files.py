@@ -99,6 +99,12 @@ async def test_a_path_that_leads_out_is_refused(tools: FileTools, path: str) -> 
             await call
 
 
+async def test_content_that_is_no_base64_is_refused(tools: FileTools) -> None:
+    """Letters that Base64 does not know are the input's fault."""
+    with pytest.raises(InputInvalid, match="not base64"):
+        await write(tools, "a", "ä", format="base64")
+
+
 @given(st.text(st.sampled_from("./a\0~\\ü "), max_size=12))
 def test_parts_never_lead_out(path: str) -> None:
     """Whatever the text: it is refused, or each of its parts names something within a folder."""

@@ -232,6 +232,8 @@ async def test_a_server_may_say_when_to_come_again(
         ("Mon Nov 23 08:01:00 2026", timedelta(minutes=1)),
         ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_ASKED),
         ("Mon, 99 Nov 2026 08:01:00 GMT", None),
+        ("Mon, 23 Nov 99999999999999999999 08:01:00 GMT", None),
+        ("Mon, 23 Nov 2026 08:01:00 +99999999999999", None),
     ],
 )
 def test_retry_after_in_every_form(header: str, expected: timedelta | None) -> None:
