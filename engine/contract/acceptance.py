@@ -12,6 +12,7 @@ from typing import Any
 
 import re2
 from jsonschema import Draft202012Validator
+from rfc3986_validator import validate_rfc3986
 
 from engine.expressions.values import equal
 
@@ -47,9 +48,21 @@ def _is_pattern(value: Any) -> bool:
     return True
 
 
+def _iri(rule: str) -> Callable[[Any], bool]:
+    """RFC 3987, section 3.1: an IRI is one if the URI is one that has escapes in place of its further letters."""
+    further = re2.compile(r"[\x{A0}-\x{D7FF}\x{F900}-\x{FDCF}\x{FDF0}-\x{FFEF}\x{10000}-\x{EFFFD}]")
+
+    def conforms(value: Any) -> bool:
+        return not isinstance(value, str) or bool(validate_rfc3986(further.sub("%41", value), rule))
+
+    return conforms
+
+
 FORMATS: Mapping[str, Any] = {
     **Draft202012Validator.FORMAT_CHECKER.checkers,
     "regex": (_is_pattern, (re2.error, UnicodeEncodeError)),  # what we match by, and it never warns
+    "iri": (_iri("URI"), UnicodeEncodeError),  # jsonschema's own takes a millisecond for each letter
+    "iri-reference": (_iri("URI_reference"), UnicodeEncodeError),
 }
 """The check of each format, and the exceptions by which it says no."""
 

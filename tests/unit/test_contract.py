@@ -294,3 +294,17 @@ def test_a_contract_accepts_what_the_validator_accepts(schema: Any, value: Any) 
         return
     reference = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
     assert (contract.check(value) == []) == reference.is_valid(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "absolute", "reference"),
+    [
+        ("http://exämple.org/ü?q=日本#ß", True, True), ("urn:x", True, True), ("/é", False, True),
+        ("é://x", False, False), ("http://a b", False, False), ("http://x/\ud800", False, False),
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_iris_are_uris_with_further_letters(text: str, absolute: bool, reference: bool) -> None:
+    """`iri` and `iri-reference` follow RFC 3987, where a scheme has no further letters."""
+    assert (compile_schema({"format": "iri"}).check(text) == []) is absolute
+    assert (compile_schema({"format": "iri-reference"}).check(text) == []) is reference

@@ -45,3 +45,9 @@ def test_the_wheel_installs_the_command_and_the_license(wheel: zipfile.ZipFile) 
     (license_,) = (name for name in names if name.endswith("LICENSE"))
     assert wheel.read(license_) == (ROOT / "LICENSE").read_bytes()
     assert b"Apache License" in wheel.read(license_)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "ops/docker/requirements.lock"])
+def test_no_grammar_is_compiled_when_a_process_starts(lock: str) -> None:
+    """Where rfc3987-syntax is installed, jsonschema has it read a grammar for seconds, in each process."""
+    assert "rfc3987" not in (ROOT / lock).read_text(encoding="utf-8")
