@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import OutputInvalid
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ENCODED = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make an encoder for each value
 
 
@@ -22,22 +26,34 @@ def check_storable(value: Any, limit: int, what: str = "the output") -> int:
     if len(text) > limit:
         raise OutputInvalid(f"{what} has {len(text)} bytes; the limit is {limit} (DUEWORK_MAX_OUTPUT_BYTES)")
     if "\\u0000" in text or "\\ud" in text:
-        _check_texts(value)
+        _check_texts(value, what)
     return len(text)
 
 
-def _check_texts(value: Any) -> None:
+def storable(value: Any) -> Any:
+    """The value, or a copy of it without what jsonb cannot hold: for what is told of a failure, whatever it was."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {storable(str(key)): storable(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value if value is None or finite else storable(str(value))
+
+
+def _check_texts(value: Any, what: str) -> None:
     if isinstance(value, str):
         if "\x00" in value:
-            raise OutputInvalid("the output holds a NUL character, which PostgreSQL cannot store")
+            raise OutputInvalid(f"{what} holds a NUL character, which PostgreSQL cannot store")
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise OutputInvalid("the output holds half of a surrogate pair, which is not text") from error
+            raise OutputInvalid(f"{what} holds half of a surrogate pair, which is not text") from error
     elif isinstance(value, dict):
         for key, member in value.items():
-            _check_texts(key)
-            _check_texts(member)
+            _check_texts(key, what)
+            _check_texts(member, what)
     elif isinstance(value, list):
         for item in value:
-            _check_texts(item)
+            _check_texts(item, what)

@@ -25,7 +25,7 @@ from engine.execution.units import Unit
 from engine.plan import Ports, Prepared, Run
 from engine.reflex import Policy, Verdict
 from engine.secrets import Secrets
-from engine.storable import check_storable
+from engine.storable import check_storable, storable
 from engine.template import Template
 from engine.tools.calls import Call
 from engine.tools.entry import ToolEntry
@@ -79,7 +79,7 @@ class Calling:
 
     def described(self, error: DueworkError) -> dict[str, Any]:
         """An error as it may be stored."""
-        told: dict[str, Any] = self.secrets.conceal(error.as_dict())
+        told: dict[str, Any] = storable(self.secrets.conceal(error.as_dict()))
         told["message"] = reflex.mask(told["message"])
         return told
 
@@ -99,7 +99,8 @@ class Calling:
         entry = unit.prepared.entry
         try:
             arguments = unit.prepared.step.arguments.render(unit.context)
-        except ValidationFailed as error:
+            check_storable(arguments, TOGETHER * self.ports.max_output_bytes, "the input")
+        except (ValidationFailed, OutputInvalid) as error:
             raise InputInvalid(f"with: {error}", errors=error.errors) from error
         checked: dict[str, Any] = entry.input.with_defaults({} if arguments is None else arguments)
         problems = entry.input.check(checked)

@@ -14,6 +14,7 @@ from engine.errors import LeaseLost, NotFound, StoreUnavailable, ToolError, Tool
 from engine.executor import run_pipeline
 from engine.pipeline import parse_definition
 from engine.plan import Outcome, prepare
+from engine.storable import check_storable
 from tests.factories import document, step
 from tests.stage import MAIL, RUN, SECRET, Stage, catalog, code
 
@@ -59,6 +60,8 @@ async def test_a_bad_input_reaches_no_tool() -> None:
     for arguments, expected in (
         ({"m": 1}, "input_invalid"),
         ({"n": "${from_json('{')}"}, "input_invalid"),
+        ({"n": "${from_json('\"\\ud800\"')}"}, "input_invalid"),
+        ({"n": "${from_json('\"\\u0000\"')}"}, "input_invalid"),
         ({"n": "mail ${join('@', ['zoe.quick', 'fastmail.com'])}"}, "gate_blocked"),
         ({"n": "${secrets.NOT_SET}"}, "input_invalid"),
     ):
@@ -85,6 +88,17 @@ async def test_a_bad_output_goes_no_further() -> None:
         assert [name for name, _, _ in stage.calls] == ["a"]
         assert outcome.steps[0].output is None
         assert MAIL not in str(outcome)
+
+
+async def test_an_error_can_be_stored_whatever_it_says() -> None:
+    """What a tool says of its failure holds nothing that a row of the step could not."""
+    told = {"n": float("nan"), "s": {"x": "a\x00\ud800"}, "o": [object]}
+    stage = Stage(answers={"a": ToolError("a\x00b\ud800", details=told)})
+    outcome = await stage.run(step("a", "t.once", on_error="continue"))
+    error = outcome.steps[0].error or {}
+    assert check_storable(error, 10_000)
+    assert error["message"] == "a\ufffdb\ufffd"
+    assert [record.error for record in stage.kept] == [error]
 
 
 async def test_secrets_are_put_in_at_the_last_moment_and_taken_out_at_the_first() -> None:
