@@ -21,6 +21,13 @@ LONGEST_ASKED = timedelta(days=1)
 """The longest wait that the other side may ask for: what asks for more is taken at this."""
 
 
+def asked_for(seconds: Any) -> timedelta | None:
+    """The wait that the other side asks for, from nothing to LONGEST_ASKED; None for what is no number of seconds."""
+    if not isinstance(seconds, int | float) or seconds != seconds:
+        return None
+    return timedelta(seconds=max(0, min(seconds, LONGEST_ASKED.total_seconds())))
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how soon a failed step or run is tried again.

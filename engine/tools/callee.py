@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 from importlib import import_module
 from types import TracebackType
@@ -118,12 +119,10 @@ def _answer(request: Mapping[str, Any], runner: asyncio.Runner) -> bytes:
     try:
         answer = {"value": _work(request, runner)}
         text = _text(answer, request["limit"])
-    except ToolError as error:
-        text = json.dumps({"error": _described(error)}, default=str)
     except Exception as error:  # whatever the user's code raises is its answer
-        traceback.print_exception(error.with_traceback(_theirs(error.__traceback__)))
-        told = {"kind": "ToolRejected", "message": f"{type(error).__name__}: {error}"}
-        text = json.dumps({"error": {**told, "details": {"type": type(error).__name__}}})
+        if not isinstance(error, ToolError):
+            traceback.print_exception(error.with_traceback(_theirs(error.__traceback__)))
+        text = json.dumps({"error": _described(error)})
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     whole = json.dumps(_is_open(1) and _is_open(2))
     return f'{{"memory":{memory},"whole":{whole},{text[1:]}'.encode()
@@ -223,7 +222,22 @@ def _text(answer: Mapping[str, Any], limit: int) -> str:
     return text
 
 
-def _described(error: ToolError) -> dict[str, Any]:
+def _described(error: Exception) -> dict[str, Any]:
+    name = type(error).__name__
+    if not isinstance(error, ToolError):
+        said = str(traceback.TracebackException.from_exception(error, limit=0))  # also where str() fails
+        return {"kind": "ToolRejected", "message": f"{name}: {said}", "details": {"type": name}}
     kind = next(each.__name__ for each in type(error).__mro__ if each.__name__ in KINDS)
-    after = error.retry_after.total_seconds() if error.retry_after else None
-    return {"kind": kind, "message": error.message, "retry_after": after, "details": dict(error.details)}
+    after: Any = error.retry_after  # the user's code says what it likes
+    seconds = after.total_seconds() if isinstance(after, timedelta) else after
+    told = {"kind": kind, "message": str(error.message), "details": _as_json(error.details)}
+    return told | ({"retry_after": seconds} if isinstance(seconds, int | float) else {})
+
+
+def _as_json(details: Any) -> dict[str, Any]:
+    """An error's details; as Python writes them where JSON cannot hold them."""
+    try:
+        found = json.loads(json.dumps(details, default=str))
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"details": repr(details)}

@@ -16,13 +16,13 @@ import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import engine
 from engine import telemetry
 from engine.errors import OutputInvalid, Problem, ToolError, ToolUnavailable
+from engine.retry import asked_for
 from engine.settings import Settings, tool_environment
 from engine.tools.callee import KINDS
 from engine.tools.calls import Answer, Arguments, Call
@@ -316,9 +316,8 @@ def _checked(answer: Any) -> dict[str, Any]:
 
 def _error(told: Mapping[str, Any], call: Call) -> ToolError:
     """What the function raised, in words that may be stored."""
-    after = told.get("retry_after")
     return KINDS[told["kind"]](
         shown(told["message"], call.conceal),
         details=call.conceal(told.get("details", {})),
-        retry_after=None if after is None else timedelta(seconds=after),
+        retry_after=asked_for(told.get("retry_after")),
     )

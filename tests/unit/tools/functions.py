@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,33 @@ def reject() -> None:
 def busy() -> None:
     """An error that may be tried again."""
     raise Busy("come back later")
+
+
+def reject_oddly(how: str) -> None:
+    """A no of duework's, made of what the types forbid."""
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    odd: dict[str, dict[str, Any]] = {
+        "message": {"message": ValueError("boom")},
+        "keys": {"details": {(1, 2): 3}},
+        "circle": {"details": circle},
+        "details": {"details": "text"},
+        "number": {"retry_after": 5},
+        "forever": {"retry_after": timedelta.max},
+        "past": {"retry_after": timedelta(seconds=-5)},
+        "word": {"retry_after": "soon"},
+    }
+    raise Busy(**{"message": "odd", **odd[how]})
+
+
+def speechless() -> None:
+    """An exception that cannot say what it is."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("nothing")
+
+    raise Mute
 
 
 def leave(code: int) -> None:

@@ -24,6 +24,7 @@ from engine.errors import (
     ToolUnavailable,
     ValidationFailed,
 )
+from engine.retry import LONGEST_ASKED
 from engine.tools.python import PythonTools
 from engine.tools.registry import parse_entry
 from engine.tools.toolbox import Toolbox
@@ -128,6 +129,7 @@ async def test_the_child_is_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch)
         ("write_everywhere", {}, ToolUnavailable, "was ended by SIGKILL"),
         ("close_everything", {}, ToolUnavailable, "ended with exit code 1"),
         ("missing", {}, ToolRejected, "AttributeError"),
+        ("speechless", {}, ToolRejected, "Mute"),
     ],
 )
 async def test_what_goes_wrong_has_its_class(
@@ -139,6 +141,29 @@ async def test_what_goes_wrong_has_its_class(
     assert type(failed.value) is kind
     assert words in str(failed.value)
     assert await box.call(function("add"), {"left": 1}, CALL) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("message", ("boom", {}, None)),
+        ("keys", ("odd", {"details": "{(1, 2): 3}"}, None)),
+        ("circle", ("odd", {"details": "{'self': {...}}"}, None)),
+        ("details", ("odd", {"details": "'text'"}, None)),
+        ("number", ("odd", {}, timedelta(seconds=5))),
+        ("forever", ("odd", {}, LONGEST_ASKED)),
+        ("past", ("odd", {}, timedelta(0))),
+        ("word", ("odd", {}, None)),
+    ],
+)
+async def test_an_odd_error_is_still_what_its_class_says(
+    box: Toolbox, how: str, told: tuple[str, dict[str, Any], timedelta | None]
+) -> None:
+    """A function that gives its error something else than the types ask for has failed, and its process has not."""
+    with pytest.raises(ToolUnavailable) as failed:
+        await box.call(function("reject_oddly"), {"how": how}, CALL)
+    error = failed.value
+    assert (error.message, error.details, error.retry_after) == told
 
 
 async def test_an_error_keeps_its_details(box: Toolbox) -> None:
