@@ -105,6 +105,11 @@ class Secrets(Mapping[str, str]):
             self._veil = Veil(self._known)
         return throughout(value, self._conceal_text, self._veil.number)
 
+    def share(self, other: Secrets) -> None:
+        """Hide what `other` has revealed so far, too: for what both have told something, and which may repeat it."""
+        for value, name in other._known.items():
+            self._learn(name, value)
+
     def _ours(self, match: re.Match[str]) -> bool:
         return match.group(1) == self._nonce and match.group(2) in self._used
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.errors import OutputInvalid, ToolRejected
@@ -25,23 +25,31 @@ CONTENT_SCHEMA: Mapping[str, Any] = {
 Block = Mapping[str, Any]
 
 
-def value_of(
-    structured: Any, content: Sequence[Block], schema: Mapping[str, Any], *, is_error: bool = False
-) -> Any:
-    """The tool's output. Raises ToolRejected for a result that says it is an error, OutputInvalid for no JSON."""
-    if is_error:
-        raise ToolRejected(_text(content)[:SHOWN] or "the tool says that it failed, and not why")
+def value_of(structured: Any, content: Sequence[Block], schema: Mapping[str, Any]) -> Any:
+    """The tool's output. Raises OutputInvalid for text that is no JSON where it must be."""
     if structured is not None:
         return structured
     kind = schema.get("type")
     if kind == "string":
-        return _text(content)
+        return text_of(content)
     if kind == "array" or (kind == "object" and "content" not in schema.get("properties", {"content": {}})):
-        return _json(_text(content))
+        return _json(text_of(content))
     return {"content": list(content)}
 
 
-def _text(content: Sequence[Block]) -> str:
+def failure_of(content: Sequence[Block], conceal: Callable[[Any], Any]) -> ToolRejected:
+    """What a result that says it is an error means."""
+    said = shortened(text_of(content), conceal)
+    return ToolRejected(said or "the tool says that it failed, and not why")
+
+
+def shortened(text: str, conceal: Callable[[Any], Any]) -> str:
+    """A server's words as an error holds them; half of a secret would not be recognised any more."""
+    return str(conceal(text))[:SHOWN]
+
+
+def text_of(content: Sequence[Block]) -> str:
+    """The text blocks, a line each."""
     return "\n".join(block["text"] for block in content if block.get("type") == "text")
 
 

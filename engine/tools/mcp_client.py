@@ -7,7 +7,7 @@ grows while nothing comes of it. What a server is told of a call beside its argu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -23,7 +23,7 @@ from engine.settings import Settings
 from engine.tools.calls import Answer, Arguments, Call
 from engine.tools.entry import ToolEntry
 from engine.tools.guard import hosts
-from engine.tools.mcp_answer import value_of
+from engine.tools.mcp_answer import failure_of, value_of
 from engine.tools.mcp_server import Listed, Reached, Server, reached, server_of, tool_of
 from engine.tools.processes import Processes
 
@@ -55,25 +55,25 @@ class McpTools:
         """
         target = reached(server_of(entry), call.secrets)
         for last in (False, True):
-            session = await self._session(target, call.conceal)
+            session = await self._session(target, call.secrets)
             try:
-                result = await session.call(tool_of(entry), arguments, meta_of(call))
+                result = await session.call(tool_of(entry), arguments, meta_of(call), call.secrets)
                 break
             except DueworkError:
                 if last or not session.expired:
                     raise
         self._setbacks.pop(target.server, None)
         blocks = [block.model_dump(by_alias=True, mode="json", exclude_none=True) for block in result.content]
-        return value_of(
-            result.structured_content, blocks, entry.output_schema, is_error=bool(result.is_error)
-        )
+        if result.is_error:
+            raise failure_of(blocks, call.conceal)
+        return value_of(result.structured_content, blocks, entry.output_schema)
 
     async def tools(self, server: Server) -> list[Listed]:
         """What a server lists now. Raises classes of the error tree."""
         secrets = Secrets(partial(settings_.secret, settings=self.settings))
         try:
             async with asyncio.timeout(_LISTING):
-                session = await self._session(reached(server, secrets), secrets.conceal)
+                session = await self._session(reached(server, secrets), secrets)
                 return await session.tools()
         except TimeoutError as error:
             raise ToolUnavailable(f"{server.name} did not list its tools within {_LISTING:.0f} s") from error
@@ -95,7 +95,7 @@ class McpTools:
         await asyncio.gather(*(session.close() for session in self._sessions.values()), *self._ending)
         self._sessions.clear()
 
-    async def _session(self, target: Reached, conceal: Callable[[Any], Any]) -> Session:
+    async def _session(self, target: Reached, secrets: Secrets) -> Session:
         """The session of a server, a new one if there is none. Raises ToolUnavailable while it has to wait."""
         known = self._sessions.get(target)
         if known is None:
@@ -108,22 +108,23 @@ class McpTools:
             self._rest(target, known)
             self._part(target)
         self._sweep()
-        made = self._sessions[target] = self._made(target, conceal)
+        made = self._sessions[target] = self._made(target, secrets)
         self._log.info("mcp.opening", server=target.server.name)
         return made
 
-    def _made(self, target: Reached, conceal: Callable[[Any], Any]) -> Session:
+    def _made(self, target: Reached, secrets: Secrets) -> Session:
         from engine.tools import mcp_http, mcp_session, mcp_stdio
 
         if target.server.url:
             return mcp_session.Session(
-                lambda session: mcp_http.streamable(target, self._allowed, session.expire)
+                lambda session: mcp_http.streamable(target, self._allowed, session.expire), secrets
             )
         words = mcp_stdio.Words()
 
         return mcp_session.Session(
             lambda session: mcp_stdio.stdio(target, self._processes, words, session.end),
-            lambda: words.last(conceal),
+            secrets,
+            words.last,
         )
 
     def _rest(self, target: Reached, ended: Session) -> None:

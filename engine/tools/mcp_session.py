@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +27,10 @@ from engine.errors import (
     ToolTimeout,
     ToolUnavailable,
 )
+from engine.retry import asked_for
+from engine.secrets import Secrets
+from engine.tools.calls import no_secrets
+from engine.tools.mcp_answer import shortened
 from engine.tools.mcp_http import UNREACHED
 from engine.tools.mcp_server import Listed
 
@@ -49,14 +52,21 @@ class Session:
     began, or ended; `reason` is why it could not be opened.
     """
 
-    def __init__(self, open_: Callable[[Session], Opened], last_words: Callable[[], str] = str) -> None:
+    def __init__(
+        self,
+        open_: Callable[[Session], Opened],
+        secrets: Secrets,
+        last_words: Callable[[Callable[[Any], Any]], str] = lambda _conceal: "",
+    ) -> None:
         loop = asyncio.get_running_loop()
+        self._told = no_secrets()  # those of all runs: one may be told what the server says of another's call
+        self._told.share(secrets)
         self.proven = False
         self.reason = ""
         self.since = self.used_at = loop.time()
         self.calls = 0
         self.expired = False
-        self._last_words = last_words
+        self._words = last_words
         self._closing = asyncio.Event()
         self._client: asyncio.Future[Client] = loop.create_future()
         self._task = loop.create_task(self._hold(open_))
@@ -67,8 +77,11 @@ class Session:
         """Whether nothing can be asked of it any more."""
         return self._closing.is_set() or self._task.done()
 
-    async def call(self, name: str, arguments: dict[str, Any], meta: dict[str, Any]) -> types.CallToolResult:
+    async def call(
+        self, name: str, arguments: dict[str, Any], meta: dict[str, Any], secrets: Secrets
+    ) -> types.CallToolResult:
         """Call a tool. Raises classes of the error tree; cancelled, it tells the server."""
+        self._told.share(secrets)
         request = types.CallToolRequest(
             params=types.CallToolRequestParams.model_validate(
                 {"name": name, "arguments": arguments, "_meta": meta}
@@ -99,6 +112,8 @@ class Session:
     async def close(self) -> None:
         """End it, and wait until nothing of it is left."""
         self._closing.set()
+        if not self._client.done():  # its server has not answered yet, and need not any more
+            self._task.cancel()
         await asyncio.wait({self._task})
 
     async def _hold(self, open_: Callable[[Session], Opened]) -> None:
@@ -152,15 +167,19 @@ class Session:
 
     def _translated(self, error: MCPError) -> DueworkError:
         """The class that decides about a retry, by the protocol's code."""
+        said = shortened(error.message, self._told.conceal)
         if error.code == UNREACHED:
-            return _retold(error)
+            return _retold(error, said)
         if error.code == CONNECTION_CLOSED:
             return ToolUnavailable(f"the server ended before it answered{self._last_words()}")
         if error.code == REQUEST_TIMEOUT:
             return ToolTimeout("the server did not answer")
         if error.code == INTERNAL_ERROR:
-            return ToolUnavailable(f"the server failed: {error.message}")
-        return ToolRejected(f"the server refused the call: {error.message} ({error.code})")
+            return ToolUnavailable(f"the server failed: {said}")
+        return ToolRejected(f"the server refused the call: {said} ({error.code})")
+
+    def _last_words(self) -> str:
+        return self._words(self._told.conceal)
 
     def _unopened(self, failure: BaseException | None) -> DueworkError:
         """Why there is no session: the first thing in whatever the SDK's task groups raised."""
@@ -174,19 +193,20 @@ class Session:
             return ToolUnavailable(
                 f"the server did not open a session within {OPENING:.0f} s{self._last_words()}"
             )
+        if isinstance(failure, ValidationError):
+            return OutputInvalid(f"the server's answer is not one to initialize: {_first(failure)}")
         reason = "it was closed" if failure is None else f"{type(failure).__name__}: {failure}"
         return ToolUnavailable(f"no session could be opened: {reason}{self._last_words()}")
 
 
-def _retold(error: MCPError) -> DueworkError:
+def _retold(error: MCPError, said: str) -> DueworkError:
     """The error that our HTTP transport wrote into an answer."""
     kinds: dict[str, type[DueworkError]] = {
         kind.code: kind for kind in (ToolUnavailable, ToolRejected, OutputInvalid, RateLimited, ToolTimeout)
     }
     data = error.data if isinstance(error.data, dict) else {}
-    wait = data.get("retry_after")
     kind = kinds.get(str(data.get("code")), ToolError)
-    return kind(error.message, retry_after=None if wait is None else timedelta(seconds=float(wait)))
+    return kind(said, retry_after=asked_for(data.get("retry_after")))
 
 
 async def _every(client: Client) -> AsyncIterator[types.Tool]:

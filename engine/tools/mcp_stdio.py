@@ -7,6 +7,7 @@ and it is gone with all that it started when its session is closed, and when the
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ from mcp_types import jsonrpc_message_adapter
 
 from engine.errors import ToolUnavailable
 from engine.settings import command_environment
+from engine.storable import storable
 from engine.tools.mcp_server import Reached
 from engine.tools.pipes import Reading, shown
 from engine.tools.processes import Process, Processes, no_room
@@ -154,7 +156,17 @@ def _message(line: bytes) -> SessionMessage | Exception:
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValueError as error:
-        return error
+        return _mended(line) or error
+
+
+def _mended(line: bytes) -> SessionMessage | None:
+    """A message without the halves of surrogate pairs that JavaScript leaves where it cuts a text."""
+    try:
+        return SessionMessage(
+            jsonrpc_message_adapter.validate_python(storable(json.loads(line)), by_name=False)
+        )
+    except (ValueError, RecursionError):
+        return None
 
 
 async def _write(said: MemoryObjectReceiveStream[SessionMessage], sink: asyncio.StreamWriter) -> None:
