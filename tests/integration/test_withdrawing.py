@@ -35,7 +35,7 @@ async def _locked(conn: Connection) -> None:
 @pytest.mark.parametrize(
     ("slot", "holder", "left"),
     [(-1, _promoted, 0), (0, _leased, 1), (0, _locked, 0)],
-    ids=lambda each: str(each),
+    ids=["promoted", "leased", "locked"],
 )
 async def test_a_held_row_is_waited_for(
     conn: Connection,

@@ -29,8 +29,9 @@ def properties(node: Any, place: str = "") -> Iterator[tuple[str, Mapping[str, A
     elif isinstance(node, Mapping):
         for name, sub in node.get("properties", {}).items():
             yield f"{place}/properties/{name}", sub
-        for key in node.keys() - {"examples", "default", "enum", "const"}:
-            yield from properties(node[key], f"{place}/{key}")
+        for key, sub in node.items():
+            if key not in ("examples", "default", "enum", "const"):
+                yield from properties(sub, f"{place}/{key}")
 
 
 def keywords(node: Any, names: bool = False) -> Iterator[str]:
