@@ -92,8 +92,10 @@ class Secrets(Mapping[str, str]):
         """A secret for a tool's own use, None where it is not set; from now on it is hidden like any other."""
         return self._value(name, None) if self._resolve(name) else None
 
-    def conceal(self, value: Any) -> Any:
+    def conceal(self, value: Any, *, cut: bool = False) -> Any:
         """`value` with every secret known so far, and every placeholder, replaced by `[SECRET:NAME]`.
+
+        `cut` says of a text that more of it was to come: the beginning of a secret at its end is one, too.
 
         For everything that is stored, logged or answered. Found in texts, keys and numbers, in the forms that
         `forms` lists.
@@ -103,7 +105,8 @@ class Secrets(Mapping[str, str]):
         self._read()
         if self._veil is None:
             self._veil = Veil(self._known)
-        return throughout(value, self._conceal_text, self._veil.number)
+        hidden = throughout(value, self._conceal_text, self._veil.number)
+        return self._veil.end_of(hidden) if cut else hidden
 
     def share(self, other: Secrets) -> None:
         """Hide what `other` has revealed so far, too: for what both have told something, and which may repeat it."""
@@ -158,7 +161,8 @@ class Veil:
         marks = {_mark(name): _mark(name) for name in values.values()}
         found = {form: _mark(name) for value, name in values.items() for form in forms(value)}
         # A mark stays as it is, even where a secret is a word of it; of two secrets the longer form goes first.
-        self._forms = [*marks.items(), *sorted(found.items(), key=lambda one: (-len(one[0]), one[0]))]
+        self._found = sorted(found.items(), key=lambda one: (-len(one[0]), one[0]))
+        self._forms = [*marks.items(), *self._found]
         self._shortest = min(map(len, found), default=0)
         self._numeric = any(_NUMBER.fullmatch(value) for value in values)
 
@@ -172,6 +176,16 @@ class Veil:
             if form in text:
                 pieces = [part for each in _split(pieces, form, mark) for part in each]
         return text if len(pieces) == 1 else "".join(pieces)
+
+    def end_of(self, text: str) -> str:
+        """`text` with the mark for the beginning of a secret that its end is."""
+        for form, mark in self._found:
+            start = text.find(form[:SEARCHED_FROM], max(0, len(text) - len(form)))
+            while start >= 0 and not form.startswith(text[start:]):
+                start = text.find(form[:SEARCHED_FROM], start + 1)
+            if start >= 0:
+                return text[:start] + mark
+        return text
 
     def number(self, value: Any) -> Any:
         """The mark where a number is a secret or holds one; else the number."""

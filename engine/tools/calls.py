@@ -44,9 +44,12 @@ class Call:
     item: int | None = None
     secrets: Secrets = field(default_factory=no_secrets, compare=False, repr=False)
 
-    def conceal(self, value: Any) -> Any:
-        """`value` with the secrets in it replaced by their names: for what a tool logs or says in an error."""
-        return self.secrets.conceal(value)
+    def conceal(self, value: Any, *, cut: bool = False) -> Any:
+        """`value` with the secrets in it replaced by their names: for what a tool logs or says in an error.
+
+        `cut`: it is a text that may end within a secret.
+        """
+        return self.secrets.conceal(value, cut=cut)
 
     @property
     def traceparent(self) -> str:

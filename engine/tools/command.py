@@ -77,7 +77,7 @@ class CommandTools:
             )
         environment = _environment(entry, call)
         program = _program(entry, environment)
-        argv = [program, *_arguments(entry.endpoint[1:], arguments)]
+        argv = [program, *_arguments(entry.endpoint[1:], arguments, call)]
         async with AsyncExitStack() as pipes:
             await pipes.enter_async_context(self._places)
             try:
@@ -176,7 +176,9 @@ def _path(environment: Mapping[str, str]) -> str:
     return environment.get("PATH", os.defpath)
 
 
-def _arguments(elements: Sequence[str | Mapping[str, str]], arguments: Arguments) -> Iterator[str]:
+def _arguments(
+    elements: Sequence[str | Mapping[str, str]], arguments: Arguments, call: Call
+) -> Iterator[str]:
     """One argument for each element."""
     options_end = False
     for element in elements:
@@ -188,6 +190,9 @@ def _arguments(elements: Sequence[str | Mapping[str, str]], arguments: Arguments
         text = _text(_at(arguments, pointer), pointer)
         if text.startswith("-") and not prefix and not options_end:
             raise _refused(pointer, "begins with a dash and would be taken for an option", "say -- before it")
+        if call.conceal(text) != text:
+            mending = "list it in the entry's secrets, and the program has it as a variable"
+            raise _refused(pointer, "holds a secret, which every user of the host can read there", mending)
         yield prefix + text
 
 

@@ -56,7 +56,7 @@ class Session:
         self,
         open_: Callable[[Session], Opened],
         secrets: Secrets,
-        last_words: Callable[[Callable[[Any], Any]], str] = lambda _conceal: "",
+        last_words: Callable[[Callable[..., Any]], str] = lambda _conceal: "",
     ) -> None:
         loop = asyncio.get_running_loop()
         self._told = no_secrets()  # those of all runs: one may be told what the server says of another's call

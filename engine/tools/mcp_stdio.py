@@ -51,7 +51,7 @@ class Words:
             self._said = (self._said + self.reading.take())[-_PRINTED:]
         return self._said
 
-    def last(self, conceal: Callable[[Any], Any]) -> str:
+    def last(self, conceal: Callable[..., Any]) -> str:
         """Both, as a message may say them: masked, the last line alone."""
         ended = self.process.ended if self.process is not None else None
         how = f"; its program {ended.result()}" if ended is not None and ended.done() else ""

@@ -118,16 +118,18 @@ class Feeding:
             self.close()
 
 
-def as_it_is(value: Any) -> Any:
+def as_it_is(value: Any, *, cut: bool = False) -> Any:  # noqa: ARG001  as `Call.conceal` is called
     """The value: what hides secrets where there are none."""
     return value
 
 
-def shown(data: bytes | str, conceal: Callable[[Any], Any]) -> str:
+def shown(data: bytes | str, conceal: Callable[..., Any]) -> str:
     """A child's words as they may be stored and logged: without secrets, masked by the gate, the last of them."""
     if not data:
         return ""
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    text = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd").strip()
-    masked = reflex.mask(str(conceal(text)))
+    text = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    # A line without its end: the process was killed while it wrote.
+    hidden: str = conceal(text.strip(), cut=not text.endswith("\n"))
+    masked = reflex.mask(hidden)
     return masked if len(masked) <= SHOWN else f"… {masked[-SHOWN:]}"

@@ -317,7 +317,7 @@ def _checked(answer: Any) -> dict[str, Any]:
 def _error(told: Mapping[str, Any], call: Call) -> ToolError:
     """What the function raised, in words that may be stored."""
     return KINDS[told["kind"]](
-        shown(told["message"], call.conceal),
+        shown(told["message"] + "\n", call.conceal),
         details=call.conceal(told.get("details", {})),
         retry_after=asked_for(told.get("retry_after")),
     )

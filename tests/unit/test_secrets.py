@@ -264,3 +264,13 @@ def test_what_is_no_text_is_no_secret(value: str) -> None:
     vault = Secrets({"T": value}.get)
     with pytest.raises(ValidationFailed, match="secret T is not"):
         vault.reveal(vault["T"])
+
+
+@pytest.mark.parametrize("end", ["hush", "hush-hush-0f9", "aHVzaC1odXNo", "687573682d68"])
+def test_the_beginning_of_a_secret_at_the_end_of_a_cut_text_is_hidden(end: str) -> None:
+    """A process that is killed while it writes leaves half of a secret; a whole text keeps its end."""
+    vault = Secrets({"KEY": "hush-hush-0f9a"}.get)
+    vault.reveal(vault["KEY"])
+    assert vault.conceal(f"it is hush or {end}", cut=True) == "it is hush or [SECRET:KEY]"
+    assert vault.conceal(f"it is {end}") == f"it is {end}"
+    assert vault.conceal("it is hus", cut=True) == "it is hus"

@@ -98,7 +98,7 @@ class EmailTools:
             stage = "hand over the message"
             await client.data(content)
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise _translated(error, stage) from error
+            raise _translated(error, stage, call) from error
         finally:
             client.close()  # at once, also when the run is cancelled: nobody waits for a goodbye
 
@@ -234,12 +234,12 @@ async def _envelope(client: aiosmtplib.SMTP, mail: Mail) -> None:
         await client.rcpt(recipient, encoding=encoding)
 
 
-def _translated(error: aiosmtplib.SMTPException | OSError, stage: str) -> ToolError:
+def _translated(error: aiosmtplib.SMTPException | OSError, stage: str, call: Call) -> ToolError:
     """The class that decides about a retry: the server's own reply code (RFC 5321 section 4.2.1), never its words."""
     cause = error.__cause__ or error.__context__ or error
     if isinstance(error, aiosmtplib.SMTPResponseException):
         kind = ToolRejected if 500 <= error.code <= 599 else ToolUnavailable
-        said = " ".join(str(error.message).split())[:_SHOWN]
+        said = " ".join(str(call.conceal(error.message)).split())[:_SHOWN]
         return kind(f"the mail server refused to {stage}: {error.code} {said}", details={"code": error.code})
     if isinstance(error, ssl.SSLCertVerificationError) or isinstance(cause, ssl.SSLCertVerificationError):
         return ToolRejected("the mail server's certificate is not trusted here, or is another host's")
@@ -248,4 +248,6 @@ def _translated(error: aiosmtplib.SMTPException | OSError, stage: str) -> ToolEr
         return ToolTimeout(f"the mail server did not answer in time, asked to {stage}{doubt}")
     if isinstance(error, OSError):
         return ToolUnavailable(f"the mail server cannot be reached, or broke off, asked to {stage}{doubt}")
-    return ToolRejected(f"the mail server cannot do what is asked, to {stage}: {str(error)[:_SHOWN]}")
+    return ToolRejected(
+        f"the mail server cannot do what is asked, to {stage}: {str(call.conceal(str(error)))[:_SHOWN]}"
+    )

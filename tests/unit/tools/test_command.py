@@ -24,6 +24,7 @@ from engine.errors import (
     ToolUnavailable,
     ValidationFailed,
 )
+from engine.secrets import Secrets
 from engine.settings import load
 from engine.tools.command import _arguments
 from engine.tools.registry import parse_entry
@@ -155,6 +156,26 @@ async def test_what_cannot_be_an_argument(box: Toolbox, value: Any, words: str) 
     assert refused.value.errors[0].pointer == "/x"
 
 
+async def test_a_secret_is_no_argument(box: Toolbox) -> None:
+    """Every user of the host reads arguments; on stdin it is the program's alone."""
+    vault = Secrets(SECRETS.get)
+    given = vault.reveal({"x": f"token={vault['KEY']}"})
+    call = replace(CALL, secrets=vault)
+    with pytest.raises(InputInvalid, match="holds a secret") as refused:
+        await box.call(command("echo", {"$input": "/x"}), given, call)
+    assert SECRETS["KEY"] not in str(refused.value)
+    assert await box.call(command("cat"), given, call) == given
+
+
+async def test_half_of_a_secret_is_not_told(box: Toolbox) -> None:
+    """A program that is killed while it writes one leaves its beginning in the error and the log."""
+    script = "printf 'it was %.9s' \"$KEY\" >&2; kill -9 $$"
+    call = replace(CALL, secrets=Secrets(SECRETS.get))
+    with capture_logs() as logs, pytest.raises(ToolUnavailable) as ended:
+        await box.call(command("sh", "-c", script, secrets=["KEY"]), {}, call)
+    assert ended.value.details["stderr"] == logs[0]["text"] == "it was [SECRET:KEY]"
+
+
 @pytest.mark.parametrize("pointer", ["/y", "/x/0", "/x/y"])
 async def test_an_argument_that_is_missing(box: Toolbox, pointer: str) -> None:
     """It is not left out, which would move the others."""
@@ -168,7 +189,7 @@ def test_no_value_becomes_an_option_or_a_second_argument(text: str, ended: bool,
     element = {"$input": "/x"} | ({"prefix": prefix} if prefix else {})
     before = ["--"] if ended else []
     try:
-        found = list(_arguments([*before, element, "last"], {"x": text}))
+        found = list(_arguments([*before, element, "last"], {"x": text}, CALL))
     except InputInvalid:
         assert (text.startswith("-") and not ended and not prefix) or "\x00" in text
         return
