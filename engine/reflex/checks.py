@@ -37,8 +37,15 @@ _EXTENSION = re.compile(r" ?[ex#]", re.ASCII)
 _LONGEST_IPV6 = 45
 _LONGEST_KEY = 16_384
 _KEY_BODY = re.compile(r"(?:\s*[0-9A-Za-z+/=]{16,}(?:\\n)?)+(?:\s*[0-9A-Za-z+/]{1,15}={0,2})?", re.ASCII)
+_CALLED_CARD = re.compile(r"card.{0,2}(?:number|no\b|num|nr|#)|credit.?card", re.ASCII | re.IGNORECASE)
+_CALL_REACH = 28
 _URL_REACH = 100
 _URL_ENDS = frozenset(" \t\r\n\"'<>,;\0")
+
+
+def unchecked(text: str, start: int, end: int) -> Span | None:  # noqa: ARG001 - a Check like the others
+    """Whatever the expression finds."""
+    return start, end
 
 
 def email(text: str, start: int, end: int) -> Span | None:
@@ -105,18 +112,15 @@ def credit_card(text: str, start: int, end: int) -> Span | None:
 
 
 def credit_card_any(text: str, start: int, end: int) -> Span | None:
-    """Luhn and any issuer's range and length."""
+    """Luhn and any issuer's range and length; Luhn alone for what is called the number of a card."""
     digits = _digits(text[start:end])
-    if not checksums.card_issuer(digits) or not checksums.luhn(digits) or len(set(digits)) == 1:
+    if not checksums.luhn(digits) or len(set(digits)) == 1:
+        return None
+    if not checksums.card_issuer(digits) and not _CALLED_CARD.search(
+        text, max(0, start - _CALL_REACH), start
+    ):
         return None
     return (start, end) if _stands_alone(text, start, end) else None
-
-
-def credit_card_luhn(text: str, start: int, end: int) -> Span | None:
-    """Luhn alone, for a number that is called one of a card."""
-    digits = _digits(text[start:end])
-    good = checksums.luhn(digits) and len(set(digits)) > 1 and _stands_alone(text, start, end)
-    return (start, end) if good else None
 
 
 def iban(text: str, start: int, end: int) -> Span | None:
@@ -343,10 +347,10 @@ def _joined_before(text: str, start: int) -> bool:
 
 
 CHECKS: Mapping[str, Check] = MappingProxyType(
-    {
+    {"": unchecked} | {
         function.__name__: function
          for function in (
-            email, ssn, itin, credit_card, credit_card_any, credit_card_luhn, iban,
+            email, ssn, itin, credit_card, credit_card_any, iban,
             ipv4_public, ipv4_private, ipv6, mac_address, bitcoin,
             vin, vin_any, routing_number, url_credentials, phone, phone_near_word, phone_near_weak_word,
             phone_national, phone_of_line, passport_number,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from engine.reflex.checks import Check
 from engine.reflex.fold import Folded
 from engine.reflex.matching import Entry, Span, spans
 
@@ -17,39 +16,50 @@ _LONGEST = 64  # characters of the longest value that needs context
 _HEADER_LIMIT = 2_000  # a longer first line is no header
 _LABEL_END = 8  # signs that may stand between a label and the end of its line
 
+_TO_DIGIT = 16  # characters of a value before its first digit, at most
+
+_DIGIT = re.compile(rb"[0-9]")
 _SEPARATORS = re.compile(r"[,;|\t]", re.ASCII)
 
 
-def values(folded: Folded, entry: Entry, check: Check, place: int, last: int, until: int) -> Iterator[Span]:
+def values(folded: Folded, entry: Entry, place: int, last: int, until: int) -> list[Span]:
     """The spans that begin between `place` and `last`, end by `until`, match the value and pass the check."""
-    plain, search = folded.plain, entry.value
+    plain, search, check = folded.plain, entry.value, entry.check
     until = min(until, len(plain))
+    good: list[Span] = []
     while place < last:
         found = search(plain, place, until)
-        start = found[0][0]
+        start, end = found[0]
         if start < 0 or start >= last:
-            return
+            break
         span = check(folded.text, *found[-1])
         if span:
-            yield span
-        # A good value may begin inside a hit that failed, unless hits of this row are whole tokens.
-        place = max(span[1] if span else found[0][1] if entry.row.whole else 0, start + 1)
+            good.append(span)
+            end = span[1]
+        elif not entry.row.whole:
+            end = (
+                0  # a good value may begin inside a hit that failed, unless hits of this row are whole tokens
+            )
+        place = max(end, start + 1)
+    return good
 
 
-def near(folded: Folded, entry: Entry, check: Check, first: int, last: int) -> Iterator[Span]:
+def near(folded: Folded, entry: Entry, first: int, last: int) -> list[Span]:
     """The values that stand after a match of the entry's context, or in a column that it heads."""
-    text, reach = folded.text, entry.row.reach
+    plain, text, reach = folded.plain, folded.text, entry.row.reach
+    good: list[Span] = []
     headed: dict[int, list[int]] = {}
-    for start, end in spans(entry.trigger, folded.plain, first, last):
-        for span in values(folded, entry, check, end, end + reach, end + reach + _LONGEST):
-            if _connected(text[end : span[0]]):
-                yield span
+    for start, end in spans(entry.trigger, plain, first, last):
+        if _DIGIT.search(plain, end, end + reach + _TO_DIGIT):
+            found = values(folded, entry, end, end + reach, end + reach + _LONGEST)
+            good += (span for span in found if _connected(text[end : span[0]]))
         opening = _header_opening(text, start)
-        if opening >= 0:
+        if opening >= 0 and plain.find(b"\n", end, end + _HEADER_LIMIT) >= 0:
             headed.setdefault(opening, []).append(end - 1)
     for opening, places in headed.items():
         for cell in _cells(text, opening, places):
-            yield from values(folded, entry, check, *cell, cell[1])
+            good += values(folded, entry, *cell, cell[1])
+    return good
 
 
 def _connected(gap: str) -> bool:

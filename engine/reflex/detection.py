@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-from engine.reflex.checks import CHECKS
 from engine.reflex.context import near, values
 from engine.reflex.findings import SEVERITIES, Hit, answer, mark
 from engine.reflex.fold import Folded, fold
 from engine.reflex.injection import injections
-from engine.reflex.matching import OVERLAP, Entry, matcher
+from engine.reflex.matching import OVERLAP, matcher
+from engine.reflex.memory import Memory
 
 ACT_FROM = 0.5
 """Confidence from which the gate acts. What lies below (addresses of private networks) is reported only."""
 
+REMEMBERED_LENGTH = 16_384
+"""Characters up to which the hits of a text are remembered; longer texts seldom come twice."""
+
 _ROUNDS = 4
 _ALL_MASKED = "[MASKED]"
+
+
+@cache
+def _memory() -> Memory:
+    return Memory()
 
 
 def scan(text: str) -> dict[str, list[dict[str, Any]]]:
@@ -54,30 +62,31 @@ def replaced(text: str, found: list[Hit]) -> str:
 
 
 def hits(text: str) -> list[Hit]:
-    """The hits in `text` in order: PII without overlaps, injection as found."""
+    """The hits in `text` in order: PII without overlaps, injection as found. Short texts are remembered."""
+    return searched(text) if len(text) > REMEMBERED_LENGTH else list(_memory().recall(text, searched))
+
+
+def searched(text: str) -> list[Hit]:
+    """What `hits` answers, worked out anew."""
     folded = fold(text)
-    pii = [hit for place in matcher("pii").occurring(folded.plain) for hit in _pii(folded, *place)]
+    pii = _pii(folded)
     injection = injections(text, folded)
     if not pii and not injection:
         return []
     return sorted(_settled(pii) + injection, key=_place)
 
 
-def _pii(folded: Folded, entry: Entry, start: int, last: int) -> Iterator[Hit]:
-    row = entry.row
-    check = CHECKS[row.check] if row.check else _unchecked
-    if row.context:
-        found = near(folded, entry, check, start, last)
-    else:
-        found = values(
-            folded, entry, check, start, last, len(folded.plain) if row.trigger else last + OVERLAP
-        )
-    for span in found:
-        yield Hit("pii", row.kind, row.name, *folded.origin(*span), row.confidence, "")
-
-
-def _unchecked(text: str, start: int, end: int) -> tuple[int, int]:  # noqa: ARG001 - a Check for rows that need none
-    return start, end
+def _pii(folded: Folded) -> list[Hit]:
+    found: list[Hit] = []
+    for entry, first, last in matcher("pii").occurring(folded.plain):
+        row = entry.row
+        if row.context:
+            spans = near(folded, entry, first, last)
+        else:
+            until = len(folded.plain) if row.trigger and not row.whole else last + OVERLAP
+            spans = values(folded, entry, first, last, until)
+        found += [Hit("pii", row.kind, row.name, *folded.origin(*span), row.confidence, "") for span in spans]
+    return found
 
 
 def _settled(found: list[Hit]) -> list[Hit]:

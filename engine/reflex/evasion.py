@@ -9,7 +9,6 @@ give the text around them as a reader sees it, each sign with its place. The wor
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
 import html
 import re
@@ -22,6 +21,7 @@ from engine.reflex.fold import fold
 
 _READABLE = 0.9  # the share of plain signs from which decoded bytes count as text
 _SHORTEST = 8
+_BEFORE = 64  # signs before a run of base64 that are looked at as part of it
 
 _NUMBERS = re.compile(r"[01]{8}|\d{2,3}", re.ASCII)
 _PAIRS = re.compile(r"(?:\\x|0x|%u00|\\u00)|[ :,]", re.ASCII | re.IGNORECASE)
@@ -64,14 +64,19 @@ def _decoded(raw: bytes, start: int, end: int) -> Iterator[View]:
 
 
 def from_base64(text: str, start: int, end: int) -> Iterator[View]:
-    """Base64 in either alphabet, padded or not."""
-    value = text[start:end].rstrip("=").replace("-", "+").replace("_", "/")
-    value = value[: len(value) - (len(value) % 4 == 1)]
-    try:
-        raw = base64.b64decode(value + "=" * (-len(value) % 4))
-    except binascii.Error:
+    """Base64 in either alphabet, padded or not; text is in capital and small letters then.
+
+    What is noticed is a run without signs; a sign may stand before it, as part of the code or of a path.
+    """
+    if text[start:end].islower() or text[start:end].isupper():
         return
-    yield from _decoded(raw, start, end)
+    joined = start
+    while joined and start - joined < _BEFORE and (text[joined - 1].isalnum() or text[joined - 1] in "+/_-"):
+        joined -= 1
+    for first in {start, joined}:
+        value = text[first:end].rstrip("=").replace("-", "+").replace("_", "/")
+        value = value[: len(value) - (len(value) % 4 == 1)]
+        yield from _decoded(base64.b64decode(value + "=" * (-len(value) % 4)), first, end)
 
 
 def from_hex(text: str, start: int, end: int) -> Iterator[View]:

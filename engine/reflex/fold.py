@@ -90,6 +90,9 @@ _DIGIT_ZEROS = (  # scripts whose ten digits follow each other from here
 )  # fmt: skip
 
 
+Span = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
     """A text in plain signs, as bytes and as text (offsets agree), and the way back.
@@ -115,20 +118,34 @@ class Folded:
         return place + (self.removed[index - 1] if index else 0)
 
 
+class _Noted(str):
+    """A text that is being folded; the encoder's error handler notes in it what vanishes."""
+
+    __slots__ = ("dropped",)
+
+    def __new__(cls, text: str) -> _Noted:
+        """`text`, of which nothing has vanished yet."""
+        noted = super().__new__(cls, text)
+        noted.dropped = []
+        return noted
+
+    dropped: list[Span]
+
+
 def fold(text: str) -> Folded:
     """`text` folded; any string at all is accepted, lone surrogates included."""
     if text.isascii():
         return Folded(text.encode("ascii"), text)
-    plain = text.encode("ascii", _scheme())
+    noted = _Noted(text)
+    plain = noted.encode("ascii", _scheme())
     unfolded = plain.count(b"?") > text.count("?")
-    if len(plain) == len(text):
-        return Folded(plain, plain.decode("ascii"), unfolded=unfolded)
     cuts: list[int] = []
     removed: list[int] = []
-    for found in _DROPPED.finditer(text):
-        gone = removed[-1] if removed else 0
-        cuts.append(found.start() - gone)
-        removed.append(gone + found.end() - found.start())
+    gone = 0
+    for start, end in noted.dropped:
+        cuts.append(start - gone)
+        gone += end - start
+        removed.append(gone)
     return Folded(plain, plain.decode("ascii"), tuple(cuts), tuple(removed), unfolded)
 
 
@@ -146,8 +163,12 @@ def _scheme() -> str:
 
 def _fold_run(error: UnicodeError) -> tuple[bytes, int]:
     assert isinstance(error, UnicodeEncodeError)
-    run = error.object[error.start : error.end]
-    return (_folded_run(run) if len(run) <= _CACHED_RUN else _folded_run.__wrapped__(run)), error.end
+    start, end, text = error.start, error.end, error.object
+    run = text[start:end]
+    plain = _folded_run(run) if len(run) <= _CACHED_RUN else _folded_run.__wrapped__(run)
+    if len(plain) < len(run) and isinstance(text, _Noted):
+        text.dropped += (found.span() for found in _DROPPED.finditer(text, start, end))
+    return plain, end
 
 
 @lru_cache(4096)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from engine.reflex.evasion import UNDO, WHOLE, View
@@ -9,6 +10,12 @@ from engine.reflex.findings import Hit
 from engine.reflex.fold import Folded, visible
 from engine.reflex.local import lowered
 from engine.reflex.matching import CHUNK, OVERLAP, Entry, Span, matcher, spans
+
+_FEW = 3  # characters of another script: fewer are ornaments, no sentence
+
+_SCRIPTS = re.compile(  # of which the written patterns know a language
+    "[\u0370-\u03ff\u0400-\u04ff\u0590-\u06ff\u0900-\u097f\u1ea0-\u1eff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
+)
 
 Place = tuple[Entry, int, int]
 
@@ -68,11 +75,18 @@ def _hidden(folded: Folded, view: View) -> Iterator[Hit]:
 
 def _written(text: str, folded: Folded) -> Iterator[Hit]:
     """The hits of patterns for scripts of their own; offsets in the visible text are those of the folded one."""
-    shown = visible(text)
-    for first in range(0, len(shown), CHUNK):
-        plain = shown[first : first + CHUNK + OVERLAP].encode("utf-8", "replace")
-        for entry, start, last in matcher("written").occurring(plain):
-            for span in spans(entry.value, plain, start, last):
-                begin, end = (first + len(plain[:place].decode()) for place in span)
-                if begin < first + CHUNK:
-                    yield from _hit(entry, shown, (begin, end), folded.origin(begin, end))
+    length = len(folded.text)
+    for first in range(0, length, CHUNK):
+        last = min(first + CHUNK + OVERLAP, length)
+        start, end = folded.origin(first, last)
+        if folded.plain.count(b"?", first, last) < text.count("?", start, end) + _FEW:
+            continue
+        shown = visible(text[start:end])
+        if not _SCRIPTS.search(shown):
+            continue
+        plain = shown.encode("utf-8", "replace")
+        for entry, begin, until in matcher("written").occurring(plain):
+            for span in spans(entry.value, plain, begin, until):
+                place = len(plain[: span[0]].decode()), len(plain[: span[1]].decode())
+                if place[0] < CHUNK:
+                    yield from _hit(entry, shown, place, folded.origin(first + place[0], first + place[1]))

@@ -8,6 +8,7 @@ closed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,6 +19,7 @@ from re2 import _re2
 
 from engine.errors import GateUnavailable
 from engine.reflex.catalogue import Pattern, patterns
+from engine.reflex.checks import CHECKS, Check
 
 SET_MEMORY = 64 << 20
 """Bytes that a set's automaton may grow to. States are built as texts need them: ordinary text needs a few
@@ -34,7 +36,8 @@ OVERLAP = 640
 """How far beyond its chunk a match may run and still be noticed; longer patterns have a short `trigger`."""
 
 _ALWAYS = rb"\z"
-_NOWHERE = (-1, -1)
+_BOUNDS = re.compile(r"(?<!\\)\{(\d+),(\d+)\}")
+_COUNTED = 3  # up to fewer than this, repetitions are counted in the set as well
 
 Span = tuple[int, int]
 Search = Callable[[bytes, int, int], list[Span]]
@@ -42,11 +45,13 @@ Search = Callable[[bytes, int, int], list[Span]]
 
 
 class Entry(NamedTuple):
-    """A pattern and its searches: `trigger` finds what the set looks for, the context where there is one."""
+    """A pattern, its searches, and its exact test: `trigger` finds what the set looks for, the context where there
+    is one."""
 
     row: Pattern
     value: Search
     trigger: Search
+    check: Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +79,17 @@ class Matcher:
         return [self.entries[index - 1] for index in found if index] if len(found) > 1 else []
 
 
-def spans(search: Search, plain: bytes, start: int, last: int) -> Iterator[Span]:
+def spans(search: Search, plain: bytes, start: int, last: int) -> list[Span]:
     """The matches that begin between `start` and `last`, one after the other."""
     until = min(last + OVERLAP, len(plain))
+    found: list[Span] = []
     while start < last:
         span = search(plain, start, until)[0]
-        if span == _NOWHERE or span[0] >= last:
-            return
-        yield span
+        if span[0] < 0 or span[0] >= last:
+            break
+        found.append(span)
         start = max(span[1], span[0] + 1)
+    return found
 
 
 @cache
@@ -95,10 +102,26 @@ def matcher(name: str) -> Matcher:
     for row in (row for row in patterns() if _matcher_of(row) == name):
         value = _search(row.regex, name)
         trigger = row.trigger or row.context
-        entries.append(Entry(row, value, _search(trigger, name) if trigger else value))
-        any_of.Add((trigger or row.regex).encode())
+        entries.append(Entry(row, value, _search(trigger, name) if trigger else value, CHECKS[row.check]))
+        any_of.Add(_relaxed(trigger or row.regex).encode())
     any_of.Compile()
     return Matcher(tuple(entries), any_of)
+
+
+def _relaxed(regex: str) -> str:
+    """`regex` without upper bounds: it finds all that `regex` finds, with an automaton that has no states to count.
+
+    Counting makes the set's automaton too large for the processor's caches, and then each character waits for
+    memory. What is found too much here, the exact search finds out.
+    """
+    return _BOUNDS.sub(_unbounded, regex)
+
+
+def _unbounded(bounds: re.Match[str]) -> str:
+    least, most = int(bounds[1]), int(bounds[2])
+    if most < _COUNTED:
+        return bounds[0]
+    return "*" if least == 0 else "+" if least == 1 else f"{{{least},}}"
 
 
 def _matcher_of(row: Pattern) -> str:
