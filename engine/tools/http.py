@@ -17,7 +17,7 @@ from engine.tools.entry import ToolEntry
 from engine.tools.guard import Hosts, hosts, open_client
 from engine.tools.http_answer import Rules, value_of
 from engine.tools.http_exchange import Asked, exchange, headers_of, parsed
-from engine.tools.http_recipe import Recipe, asked, body, compile_recipe, with_query
+from engine.tools.http_recipe import Recipe, as_text, asked, body, compile_recipe, with_query
 
 RECIPES = 1000
 """Compiled entries that one process keeps; those of a catalog that was replaced go first."""
@@ -90,7 +90,9 @@ def _given(arguments: Arguments, call: Call) -> Asked:
     parts = {name: arguments[name] for name in ("json", "form") if name in arguments}
     content, kind = body(parts | ({"text": arguments["body"]} if "body" in arguments else {}))
     headers = ({"content-type": kind} if kind else {}) | {
-        name.lower(): value for name, value in arguments.get("headers", {}).items()
+        name.lower(): as_text(value)
+        for name, value in arguments.get("headers", {}).items()
+        if value is not None
     }
     url = parsed(with_query(arguments["url"], arguments.get("params", {})), shown)
     return Asked(arguments.get("method", "GET"), url, shown, headers_of(headers, call), content)

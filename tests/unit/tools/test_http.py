@@ -22,6 +22,7 @@ from engine.errors import (
     ToolTimeout,
     ToolUnavailable,
 )
+from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.tools.calls import Call
 from engine.tools.http import HttpTools
@@ -91,6 +92,32 @@ async def test_what_is_asked_arrives(web: Web, tools: HttpTools) -> None:
     first, second = web.asked
     assert (first.method, second.body.decode()) == ("PUT", "zürich")
     assert first.query.items() >= {"b": ["2"], "c": ["true"]}.items()
+
+
+async def test_headers_are_texts_numbers_and_booleans(web: Web, tools: HttpTools) -> None:
+    """`${index}` is a number; what comes to null is not sent."""
+    contract = load_catalog(Settings()).get("http.get").input
+    given = {"url": f"{web.url}/echo", "headers": {"X-N": 3, "X-Yes": True, "X-None": None, "X-Text": "a"}}
+    assert contract.check(given) == []
+    await tools.request(given, CALL)
+    sent = web.asked[0].headers
+    assert {name: sent.get(name) for name in ("x-n", "x-yes", "x-none", "x-text")} == {
+        "x-n": ["3"], "x-yes": ["true"], "x-none": None, "x-text": ["a"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ["http.get", "http.post", "http.request"])
+def test_a_url_may_be_a_secret(address: str) -> None:
+    """The placeholder that the schema sees passes; a text that is no URL is refused in words."""
+    contract = load_catalog(Settings()).get(address).input
+    for url, fine in {
+        Secrets({"HOOK": "https://h.example"}.get)["HOOK"]: True,
+        "example.org/x": False,
+    }.items():
+        problems = contract.check({"url": url, "method": "POST"} if address != "http.get" else {"url": url})
+        assert [problem.detail for problem in problems] == (
+            [] if fine else ["must begin with http:// or https://"]
+        )
 
 
 @pytest.mark.parametrize(
