@@ -44,6 +44,7 @@ class View:
     unread: int = 0
     succeeded: bool = False
     breaker: Breaker = field(default_factory=Breaker)
+    claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Breakers:
@@ -56,6 +57,7 @@ class Breakers:
         self._settling: dict[UUID, tuple[str, Breaker, bool | None]] = {}
         self._read = self._called = -STALE - IDLE
         self._exchanging = asyncio.Lock()
+        self._rereading: asyncio.Task[None] | None = None
         self._log = telemetry.logger("tools.breakers")
 
     async def admit(self, entry: ToolEntry) -> View:
@@ -63,12 +65,24 @@ class Breakers:
         loop = asyncio.get_running_loop()
         self._called = now = loop.time()
         if now - self._read > STALE:
-            await self.exchange()
+            await self._reread()
             now = loop.time()
         view = self._views.setdefault(entry.name, View())
         if view.state != "closed" and now < view.until:
             raise _refusal(entry, view, timedelta(seconds=view.until - now))
         return view
+
+    async def _reread(self) -> None:
+        """Exchange once for all calls that find what was read too old."""
+        if self._rereading is None:
+            self._rereading = asyncio.get_running_loop().create_task(self.exchange())
+            self._rereading.add_done_callback(self._reread_done)
+        await asyncio.shield(self._rereading)
+
+    def _reread_done(self, task: asyncio.Task[None]) -> None:
+        self._rereading = None
+        if not task.cancelled():
+            task.exception()  # those who wait have it, if any still do
 
     @asynccontextmanager
     async def watch(self, entry: ToolEntry, breaker: Breaker, call: Call) -> AsyncIterator[None]:
@@ -90,6 +104,15 @@ class Breakers:
             self._ended(entry, view, probe, answer)
 
     async def _claim(self, entry: ToolEntry, view: View, call: Call) -> UUID | None:
+        async with view.claiming:  # one of this process asks; what it is told counts for the others
+            if view.state == "closed":
+                return None
+            left = view.until - asyncio.get_running_loop().time()
+            if left > 0:
+                raise _refusal(entry, view, timedelta(seconds=left))
+            return await self._claimed(entry, view, call)
+
+    async def _claimed(self, entry: ToolEntry, view: View, call: Call) -> UUID | None:
         probe = uuid4()
         async with db.connection(self.pool) as conn:
             ours = await limits.claim_probe(conn, entry.name, probe, ttl=call.timeout + GRACE)
@@ -179,7 +202,7 @@ def answered(error: DueworkError) -> bool | None:
 
 def _refusal(entry: ToolEntry, view: View, rest: timedelta) -> ToolUnavailable:
     return ToolUnavailable(
-        f"{entry.name} failed {view.breaker.failures} times in a row and is left alone for now",
+        f"{entry.name} failed {(entry.breaker or Breaker()).failures} times in a row and is left alone for now",
         details={"breaker": view.state},
         retry_after=rest,
     )

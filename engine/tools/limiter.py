@@ -93,5 +93,5 @@ async def open_limiter(pool: Pool, ttl: timedelta) -> AsyncIterator[Limiter]:
         while not keeper.done():  # a pool that hands out a connection at that moment swallows a cancellation
             keeper.cancel()
             await asyncio.wait([keeper], timeout=1)
-        limiter.slots.empty()
+        await limiter.slots.empty()
         await attempted(limiter.settle, telemetry.logger(service.name))

@@ -53,6 +53,7 @@ class Slots:
         self._lines: defaultdict[str, deque[asyncio.Future[Hold]]] = defaultdict(deque)
         self._spare: defaultdict[str, list[Hold]] = defaultdict(list)
         self._freed: list[Slot] = []
+        self._asking: set[asyncio.Task[timedelta]] = set()
         self.news = asyncio.Event()
 
     @asynccontextmanager
@@ -101,7 +102,21 @@ class Slots:
                 self._pass_on(place.result())
 
     async def _ask(self, tool: str, limit: int, count: int) -> timedelta:
-        """Take numbers for those in line; how long those who hold numbers have held them."""
+        """Take numbers for those in line; how long those who hold numbers have held them.
+
+        Whoever asks may be canceled meanwhile: what was taken is then for the next, and would be lost otherwise.
+        """
+        asking = asyncio.get_running_loop().create_task(self._asked(tool, limit, count))
+        self._asking.add(asking)
+        asking.add_done_callback(self._answered)
+        return await asyncio.shield(asking)
+
+    def _answered(self, asking: asyncio.Task[timedelta]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # who asked has it, if anybody still waits
+
+    async def _asked(self, tool: str, limit: int, count: int) -> timedelta:
         sent = asyncio.get_running_loop().time()
         async with db.connection(self.pool) as conn:
             slots, age = await limits.take_slots(conn, tool, limit, self.holder, count=count, ttl=self.ttl)
@@ -141,8 +156,10 @@ class Slots:
         self._freed.append(hold.slot)
         self.news.set()
 
-    def empty(self) -> None:
-        """Let go of what no call uses."""
+    async def empty(self) -> None:
+        """Let go of what no call uses, and of what is still to come."""
+        if self._asking:
+            await asyncio.wait(self._asking)
         for spare in self._spare.values():
             while spare:
                 self._let_go(spare.pop())

@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import count
 from time import monotonic
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -23,6 +24,7 @@ from engine.tools.calls import Call, Parked
 from engine.tools.entry import ToolEntry
 from engine.tools.limiter import Limiter, open_limiter
 from engine.tools.registry import parse_entry
+from tests.factories import one
 from tests.polling import poll_until
 from tests.processes import settings_for
 
@@ -156,6 +158,30 @@ async def test_a_number_that_cannot_be_prolonged_ends_its_call(pool: Pool, conn:
     assert row["held_by"] == "somebody else"
 
 
+async def test_a_call_that_is_canceled_while_it_asks_leaves_no_number_taken(
+    pool: Pool, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the statement took when nobody waited any more is given back at once, not when its time has passed."""
+    taken, go_on, take = asyncio.Event(), asyncio.Event(), limits.take_slots
+
+    async def slow(*args: Any, **given: Any) -> Any:
+        found = await take(*args, **given)
+        taken.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(limits, "take_slots", slow)
+    async with open_limiter(pool, TTL) as limiter:
+        calling = asyncio.create_task(limiter.call(tool(concurrency=1), ONE, call(), answer))
+        await taken.wait()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        go_on.set()
+    left = "SELECT count(*) FROM duework.tool_slot WHERE held_by IS NOT NULL"
+    assert await one(conn, left) == 0
+
+
 async def test_numbers_are_prolonged_while_they_are_held(pool: Pool, conn: Connection) -> None:
     """A call may take far longer than a number is taken for."""
     async with open_limiter(pool, timedelta(seconds=1.5)) as limiter:
@@ -256,12 +282,47 @@ async def test_a_breaker_opens_for_all_hosts(limiters: list[Limiter], conn: Conn
     assert [line["event"] for line in logs if "breaker" in line["event"]] == ["breaker.opened"]
     await limiters[0].breakers.exchange()
     for limiter in limiters:
-        with pytest.raises(ToolUnavailable, match="left alone") as refused:
+        with pytest.raises(ToolUnavailable, match="failed 3 times in a row and is left alone") as refused:
             await limiter.call(entry, {}, call(), failing(AssertionError("called")))
         assert refused.value.retry_after is not None
         assert timedelta(minutes=50) < refused.value.retry_after <= timedelta(hours=1)
     (row,) = await limits.breakers(conn)
     assert (row["state"], row["failures"]) == ("open", 3)
+
+
+async def test_calls_that_begin_together_read_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that starts, or wakes up, with many calls asks for the breakers once, not once for each."""
+    read = AsyncMock(wraps=limits.breakers)
+    monkeypatch.setattr(limits, "breakers", read)
+    limiter, entry = Limiter(pool, TTL), tool(breaker={"failures": 2})
+    await asyncio.gather(*(limiter.call(entry, ONE, call(), answer) for _ in range(100)))
+    assert read.await_count == 1
+
+
+async def test_of_a_process_one_call_asks_to_probe(
+    pool: Pool, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others that came with it are told what it was told, without a statement of their own."""
+    limiter, entry = Limiter(pool, TTL), tool(breaker={"failures": 1, "open_for": "10m"})
+    with pytest.raises(ToolUnavailable):
+        await limiter.call(entry, ONE, call(), failing(ToolUnavailable("no")))
+    await limiter.settle()
+    await conn.execute("UPDATE duework.tool_breaker SET open_until = now()")
+    await limiter.settle()
+    claim = AsyncMock(wraps=limits.claim_probe)
+    monkeypatch.setattr(limits, "claim_probe", claim)
+    ended = asyncio.Event()
+
+    async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> str:
+        await ended.wait()
+        return "probed"
+
+    calls = [asyncio.create_task(limiter.call(entry, ONE, call(), begin)) for _ in range(100)]
+    await poll_until(lambda: sum(each.done() for each in calls) == 99)
+    ended.set()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert (claim.await_count, answers.count("probed")) == (1, 1)
+    assert all(isinstance(each, ToolUnavailable) for each in answers if each != "probed")
 
 
 async def test_a_process_stops_at_its_own_failures(pool: Pool) -> None:
