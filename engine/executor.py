@@ -19,7 +19,7 @@ from engine.errors import DueworkError, GateBlocked, OutputInvalid, ToolError, V
 from engine.execution.budget import Budget
 from engine.execution.calling import Calling
 from engine.execution.course import Course
-from engine.execution.journal import Journal
+from engine.execution.journal import Journal, unended_lists
 from engine.execution.tries import Tries
 from engine.execution.units import Ending, Unit
 from engine.execution.waits import read_waits, started_at
@@ -95,6 +95,7 @@ class Attempt:
         """Carry out what is left of the run."""
         failure = self.run.state.get("failure")
         if failure is not None:
+            self.abandon("canceled", ELSEWHERE)
             return await self._aftermath(Outcome(failure["status"], error=failure["error"]))
         outcome = await self._in_time()
         return await self._failed(outcome) if outcome.status in UNSUCCESSFUL else outcome
@@ -120,13 +121,20 @@ class Attempt:
         """Give every step that is under way or waits a row that says how it ended."""
         if self._course is not None:
             self._course.abandon(status, error)
-        steps = {one.step.id: one for one in (*self.plan.probe.steps, *self.plan.steps.steps)}
+        now = self.ports.clock()
+        orders = [self.plan.probe, self.plan.steps]
+        if self._failure is not None:  # else they are still to come
+            orders.append(self.plan.on_failure)
+        steps = {one.step.id: one for order in orders for one in order.steps}
+        for ended in unended_lists(self.run.finished, status, now, error):
+            if ended.step in steps and not self.journal.has(ended.step, None):
+                self.journal.write(ended)
         for key, wait in read_waits(self.run.state).items():  # of those that nobody has come to in this lease
             step, _, item = key.partition(":")
             place = (step, int(item) if item else None)
             if step in steps and not self.journal.has(*place):
                 unit = Unit(steps[step], wait.started or self.started, {}, place[1], wait.tries)
-                self.journal.write(unit.record(status, self.run.attempt, self.ports.clock(), error=error))
+                self.journal.write(unit.record(status, self.run.attempt, now, error=error))
 
     async def _in_time(self) -> Outcome:
         limit = self._limit()
@@ -180,12 +188,17 @@ class Attempt:
             record = replace(record, status="failed", output=None, error=told, verdict=None)
             self.journal.write(record)
             return _outcome(Ending(record, failure), failure)
-        return None if await self.ports.decide(record, met) else Outcome("skipped")
+        if not await self.ports.decide(record, met):
+            return Outcome("skipped")
+        self.budget.recorded(record)
+        return None
 
     async def _follow(self, order: Order, *, after: bool = False, keep: bool = True) -> Outcome | None:
         """Take the steps of one order as far as they go; None when all have ended well."""
         tries = Tries(self._calling, self.budget, free=after, keep=keep)
         waits = read_waits(self.run.state)
+        if after:  # the others have their rows
+            waits = {key: wait for key, wait in waits.items() if key.partition(":")[0] in order.needs}
         course = self._course = Course(order, tries, self.journal, self.context, waits, tolerant=after)
         await course.run()
         if course.failed is not None and course.failed.error is not None:

@@ -89,7 +89,7 @@ class Course:
         """What the next lease goes on from: those that wait, and the tries of those that are being called."""
         found = {key: wait for key, wait in self._waits.items() if key not in self._done}
         for key, unit in self._begun.items():
-            found[key] = unit.waiting() if key in self.waiting else unit.interrupted()
+            found[key] = unit.interrupted() if unit.until is None else unit.waiting()
         return {key: wait for key, wait in found.items() if not wait.nothing}
 
     def abandon(self, status: str, error: Mapping[str, Any]) -> None:
@@ -210,6 +210,8 @@ class Course:
             unit.look = self._now() + LOOK
             if fan is not None:
                 fan.waits(unit.place[1])
+                if fan.over:  # another item has failed meanwhile
+                    self._close(fan)
             return
         self._begun.pop(unit.key, None)
         self._done.add(unit.key)

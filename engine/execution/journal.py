@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from engine.plan import Prepared, StepRecord
@@ -79,6 +81,16 @@ class Journal:
         self.steps[step.id] = output
         if step.save_as:
             self.steps[step.save_as] = output
+
+
+def unended_lists(
+    finished: Collection[StepRecord], status: str, now: datetime, error: Mapping[str, Any]
+) -> Iterator[StepRecord]:
+    """A row for each foreach of `finished` that has begun and not ended: it ends by `error`."""
+    for one in finished:
+        if one.status == LIST:
+            tries = sum(item.tries for item in finished if item.step == one.step)
+            yield replace(one, status=status, finished_at=now, input=None, error=error, tries=tries)
 
 
 def _place(record: StepRecord) -> tuple[int, int]:

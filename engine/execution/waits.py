@@ -12,12 +12,12 @@ A run that waits at one step was once kept as {"step", "tries", "resumed"}; that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from engine.plan import Run
+from engine.plan import Run, StepRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,17 @@ def read_waits(state: Mapping[str, Any]) -> dict[str, Wait]:
         return {str(state["step"]): Wait.of(members)}
     found: Mapping[str, Any] = state.get("steps") or state.get("later") or {}
     return {key: Wait.of(members) for key, members in found.items()}
+
+
+def unended_waits(
+    state: Mapping[str, Any], attempt: int, status: str, now: datetime, error: Mapping[str, Any]
+) -> Iterator[StepRecord]:
+    """A row for each step and item that waited when the state was written; older states do not say which tool did."""
+    for key, wait in read_waits(state).items():
+        if wait.tool is not None and wait.position is not None:
+            step, _, item = key.partition(":")
+            place = (wait.position, step, int(item) if item else None, attempt, wait.tool, status)
+            yield StepRecord(*place, wait.tries, wait.started or now, now, error=error)
 
 
 def started_at(run: Run, now: datetime) -> datetime:

@@ -148,3 +148,19 @@ async def test_time_in_workers_is_a_budget_too() -> None:
         step("a", "t.once"), budget={"max_time_seconds": 99.5}, run=replace(RUN, state=spent)
     )
     assert (code(outcome), stage.calls) == ("budget_exceeded", [])
+
+
+async def test_what_a_probe_used_is_counted_once() -> None:
+    """The decision keeps its record, so the state that a failed attempt leaves does not name it again."""
+    stage = Stage(answers={"probe": used(60), "a": ToolUnavailable("not now")})
+    schedule = {"condition": {"every": "1m", "probe": {"uses": "t.once"}, "when": "`true`"}}
+    given: dict[str, Any] = {
+        "schedule": schedule,
+        "budget": {"max_tokens": 100},
+        "retry": {"max_attempts": 2},
+    }
+    run = replace(RUN, trigger="condition", last_attempt=False)
+    failed = await stage.run(step("a", "t.once"), run=run, **given)
+    stage.answers["a"] = "well"
+    again = replace(run, attempt=2, state=failed.state or {}, finished=tuple(stage.kept))
+    assert (await stage.run(step("a", "t.once"), run=again, **given)).status == "succeeded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from engine.errors import ToolRejected, ToolUnavailable, ValidationFailed
 from engine.execution.foreach import ITEMS
 from engine.pipeline import parse_definition
-from engine.tools.calls import Call
+from engine.tools.calls import Call, Parked
 from tests.factories import document, step
 from tests.polling import others_run
 from tests.stage import MAIL, RUN, Stage, code
@@ -232,6 +233,30 @@ async def test_every_item_is_checkpointed_before_the_next() -> None:
     stage = Stage()
     await stage.run(each([1, 2], "t.again"))
     assert stage.order == ["checkpoint each", "call each", "call each"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_an_item_that_begins_to_wait_when_another_has_failed_holds_nothing_up(after: bool) -> None:
+    """The step has failed as soon as no item is being called, whichever of the two comes first; nothing is parked."""
+    failed = asyncio.Event()
+
+    async def answer(call: Call) -> Any:
+        if call.item:
+            await failed.wait()
+            raise Parked(timedelta(hours=1))
+        failed.set()
+        raise ToolRejected("not 0")
+
+    stage = Stage(answers={"each": answer, "bad": ToolRejected("no")})
+    list_ = each([0, 1, 2], max_parallel=2)
+    if after:
+        outcome = await stage.run(step("bad", "t.once"), on_failure=[list_])
+    else:
+        outcome = await stage.run(list_)
+    assert (outcome.status, (outcome.error or {})["step"]) == ("failed", "bad" if after else "each")
+    assert [(one.item, one.status) for one in outcome.steps if one.step == "each"] == [
+        (None, "failed"), (0, "failed"), (1, "canceled")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("on_error", ["fail", "continue", {"value": 1}])

@@ -263,3 +263,39 @@ async def test_a_run_that_was_given_up_has_only_on_failure_left() -> None:
     )
     assert (outcome.status, code(outcome)) == ("expired", "lease_expired")
     assert [(name, arguments) for name, arguments, _ in stage.calls] == [("z", {"was": "lease_expired"})]
+
+
+async def test_on_failure_that_waits_leaves_no_wait_of_a_step_that_was_given_up() -> None:
+    """Its row is written when the run has failed; the state names on_failure alone: a cancel would write it twice."""
+    stage = Stage(answers={"wait": sleeps(5), "bad": sleeps(1), "nap": sleeps(1)})
+    steps = [step("wait", "t.once", needs=[]), step("bad", "t.once", needs=[])]
+    given: dict[str, Any] = {"on_failure": [step("nap", "t.once")]}
+    parked = await stage.run(*steps, **given)
+    stage.passed, stage.answers["bad"] = HOUR, ToolRejected("no")
+    again = await stage.run(*steps, run=after(parked), **given)
+    assert set(state_of(again)["steps"]) == {"nap"}
+    assert [(one.step, one.status) for one in again.steps] == [("wait", "canceled"), ("bad", "failed")]
+
+
+async def test_what_waited_when_a_run_was_given_up_has_a_row() -> None:
+    """The reaper leaves the waits of the lease that was lost last; they are over."""
+    stage = Stage(answers={"wait": sleeps(5)})
+    parked = await stage.run(step("wait", "t.once"))
+    error = {"code": "lease_expired", "message": "gone"}
+    given_up = {**state_of(parked), "failure": {"status": "expired", "error": error}}
+    run = replace(RUN, attempt=3, state=given_up)
+    outcome = await stage.run(step("wait", "t.once"), on_failure=[step("z", "t.once")], run=run)
+    assert [(one.step, one.status) for one in outcome.steps] == [("wait", "canceled"), ("z", "succeeded")]
+
+
+async def test_a_delay_within_the_worker_that_a_drain_ends_keeps_its_try() -> None:
+    """The try that failed before the delay counts; only one that is interrupted does not."""
+    stage = Stage(answers={"a": ToolUnavailable("not now")})
+    flaky = step("a", "t.once", retry={"max_attempts": 2, "delay": "900ms", "backoff": "fixed"})
+    run = asyncio.create_task(stage.run(flaky))
+    await others_run(9)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert stage.attempt is not None
+    assert stage.attempt.state()["steps"]["a"]["tries"] == len(stage.calls) == 1
