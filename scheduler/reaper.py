@@ -1,12 +1,12 @@
 """The reaper: leases that ran out go back to the queue; rows that nobody started in time become missed; numbers of
-concurrency keys that nobody uses are passed on."""
+concurrency keys that nobody uses are passed on; ends that nobody told are told."""
 
 from __future__ import annotations
 
 from engine import db, telemetry
 from engine.db import Pool
 from engine.metrics import Metrics
-from engine.store import concurrency, failures, leases
+from engine.store import concurrency, failures, leases, waits
 
 
 async def reap(pool: Pool, metrics: Metrics, actor: str = "scheduler") -> None:
@@ -34,6 +34,6 @@ async def reap(pool: Pool, metrics: Metrics, actor: str = "scheduler") -> None:
     if count:
         log.warning("occurrences.missed", count=count)
     async with db.transaction(pool) as conn:
-        woken = await concurrency.sweep(conn)
+        woken = await concurrency.sweep(conn) + await waits.tell_forsaken(conn)
     if woken:
         log.warning("waiting.woken", count=woken)

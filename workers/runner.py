@@ -17,7 +17,8 @@ from engine import settings as settings_
 from engine.contract import compile_schema
 from engine.db import Connection, Pool
 from engine.errors import DueworkError, LeaseLost, StoreUnavailable
-from engine.execution.journal import LIST
+from engine.execution.journal import LIST, unended_lists
+from engine.execution.waits import unended_waits
 from engine.executor import Attempt
 from engine.metrics import Metrics
 from engine.pipeline import parse_definition
@@ -125,13 +126,15 @@ class Runner:
             return _given_back(held.lease, started, OUTAGE, _state(held, attempt))
         except DueworkError as error:
             described = hidden(error.as_dict(), attempt)
-            outcome = Outcome("failed", error=described, retryable=error.retryable)
+            steps = attempt.records if attempt else _rows(held, "canceled", described)
+            outcome = Outcome("failed", error=described, steps=steps, retryable=error.retryable)
         except Exception as error:  # the last edge: a defect of ours ends as a failed run, not as a lost one
             told = hidden("".join(traceback.format_exception(error)), attempt)
             run_id, kind = str(held.lease.run_id), type(error).__name__
             self._log.error("run.failed", run_id=run_id, kind=kind, exception=told)
             described = {"code": "internal_error", "message": type(error).__name__}
-            outcome = Outcome("failed", error=described, steps=attempt.records if attempt else ())
+            steps = attempt.records if attempt else _rows(held, "canceled", described)
+            outcome = Outcome("failed", error=described, steps=steps)
         return self._settlement(held, started, outcome, attempt)
 
     async def _attempt(self, held: Held) -> Attempt:
@@ -201,6 +204,7 @@ class Runner:
                 conn, lease.run_id, lease.fence, record.step, item, record.as_dict()
             )
 
+        held.checkpointed = True  # it may be written without our hearing of it
         await self._held_on(held, write)
         held.keep(record)
 
@@ -264,7 +268,7 @@ class Runner:
             started_at=started,
             finished_at=held.clock(),
             error=error,
-            steps=attempt.records if attempt else _rows(held),
+            steps=attempt.records if attempt else _rows(held, "canceled", error),
             checkpointed=held.checkpointed,
         )
 
@@ -312,9 +316,14 @@ def _state(held: Held, attempt: Attempt | None) -> Mapping[str, Any] | None:
     return held.lease.state if attempt is None else attempt.state()
 
 
-def _rows(held: Held) -> tuple[StepRecord, ...]:
-    """The records of earlier leases, without the lists that steps have only begun."""
-    return tuple(one for one in held.finished if one.status != LIST)
+def _rows(held: Held, status: str, error: Mapping[str, Any]) -> tuple[StepRecord, ...]:
+    """The records of earlier leases, for a run that ends before its attempt has begun; what had not ended ends so."""
+    now, finished = held.clock(), held.finished
+    ended = [one for one in finished if one.status != LIST]
+    ended += unended_lists(finished, status, now, error)
+    known = {(one.step, one.item) for one in ended}
+    waiting = unended_waits(held.lease.state or {}, held.lease.attempt, status, now, error)
+    return (*ended, *(one for one in waiting if (one.step, one.item) not in known))
 
 
 def hidden(value: Any, attempt: Attempt | None) -> Any:

@@ -141,6 +141,11 @@ class Settler:
         async with conn.transaction() if checkpointed or _keyed(group) else nullcontext():
             kept = await leases.settle(conn, [_run_row(one) for one in group], _step_rows(group))
             if checkpointed:
+                bare = [
+                    one.run_id for one in group if one.checkpointed and not one.steps
+                ]  # their only history
+                if bare:
+                    await leases.archive_checkpoints(conn, bare)
                 await leases.forget_checkpoints(conn, [run_id for run_id in checkpointed if run_id in kept])
         for one in group:
             if self._failed and one.task_id and one.status in ENDED_BADLY and one.run_id in kept:

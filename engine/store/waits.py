@@ -162,6 +162,13 @@ async def ended(conn: Connection, gone: Iterable[Row], *, now: datetime | None =
     await _woken(conn, [row["run_id"] for row in rows], "run", now)
 
 
+async def tell_forsaken(conn: Connection, *, now: datetime | None = None) -> int:
+    """Tell those who wait for runs that have ended without telling; how many such ends there were."""
+    gone = await db.fetch(conn, "list_forsaken")
+    await ended(conn, gone, now=now)
+    return len(gone)
+
+
 async def wake(conn: Connection, run_ids: Sequence[UUID], *, now: datetime | None = None) -> int:
     """Let parked runs go on for which an answer lies there; how many. The caller holds their rows."""
     if not run_ids:

@@ -39,6 +39,7 @@ FROM duework.checkpoint c;
 COMMENT ON COLUMN duework.steps.status IS 'succeeded failed blocked skipped canceled timed_out';
 COMMENT ON COLUMN duework.steps.input IS 'What the gate let in; secrets are marks';
 DROP TABLE duework.tool_breaker, duework.tool_slot, duework.rate_bucket;
+DROP FUNCTION duework.waiting_steps;
 DROP VIEW duework.waits;
 DROP TABLE duework.wait;
 ALTER TABLE duework.due_work DROP COLUMN linked;

@@ -87,6 +87,25 @@ COMMENT ON COLUMN duework.waits.resolved_at IS 'When the answer came; null while
 COMMENT ON COLUMN duework.waits.resolved_by IS 'Who or what gave it: an agent, event:<id> or run:<id>';
 GRANT SELECT ON duework.waits TO duework_reader;
 
+-- The steps and items that a run's state says are waiting: what becomes of them is to be written when the run ends.
+-- Promises: none that a checkpoint says has ended. States of before this version name no tool, and give no row.
+-- Locks: none. Fence: the caller's.
+CREATE FUNCTION duework.waiting_steps(run uuid, state jsonb)
+RETURNS TABLE ("position" integer, step text, item integer, tool text, tries integer, started_at timestamptz)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT (s.wait ->> 'position')::integer, k.step, k.item, s.wait ->> 'tool', (s.wait ->> 'tries')::integer,
+         (s.wait ->> 'started_at')::timestamptz
+  FROM jsonb_each(coalesce(state -> 'steps', state -> 'later')) AS s(key, wait)
+  CROSS JOIN LATERAL (
+    SELECT split_part(s.key, ':', 1) AS step, nullif(split_part(s.key, ':', 2), '')::integer AS item
+  ) k
+  WHERE s.wait ->> 'tool' IS NOT NULL
+    AND NOT EXISTS (SELECT FROM duework.checkpoint c
+                    WHERE c.run_id = run AND c.step = k.step AND c.item = coalesce(k.item, -1)
+                      AND c.record ->> 'status' <> 'running');
+END;
+
 -- Limits of tools that all hosts share (engine/store/limits.py): when the next call may be, who calls now, and which
 -- tools are left alone. Few rows, updated in place: without an index on what changes, an update is a new version in
 -- the same page.

@@ -21,11 +21,9 @@ WITH found AS MATERIALIZED (
   FROM gone g
 ), steps AS (
   INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, error)
-  SELECT g.id, (g.state ->> 'attempt')::integer, (s.wait ->> 'position')::integer, split_part(s.key, ':', 1),
-    nullif(split_part(s.key, ':', 2), '')::integer, s.wait ->> 'tool', 'canceled', (s.wait ->> 'tries')::integer,
-    (s.wait ->> 'started_at')::timestamptz, coalesce(%(now)s::timestamptz, now()),
+  SELECT g.id, coalesce((g.state ->> 'attempt')::integer, g.attempt), s.position, s.step, s.item, s.tool, 'canceled',
+    s.tries, s.started_at, coalesce(%(now)s::timestamptz, now()),
     jsonb_build_object('code', 'canceled', 'message', %(reason)s::text)
-  FROM gone g CROSS JOIN LATERAL jsonb_each(g.state -> 'steps') AS s(key, wait)
-  WHERE s.wait ->> 'tool' IS NOT NULL
+  FROM gone g CROSS JOIN LATERAL duework.waiting_steps(g.id, g.state) AS s
 )
 SELECT f.id AS run_id, f.leased, f.concurrency_key, f.key_slot, f.linked FROM found f

@@ -40,12 +40,9 @@ WITH input AS (
   FROM gone g JOIN held h USING (id)
 ), steps AS (
   INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, error)
-  SELECT h.id, h.attempt, (s.wait ->> 'position')::integer, split_part(s.key, ':', 1),
-    nullif(split_part(s.key, ':', 2), '')::integer, s.wait ->> 'tool', 'canceled', (s.wait ->> 'tries')::integer,
-    (s.wait ->> 'started_at')::timestamptz, h.at,
+  SELECT h.id, h.attempt, s.position, s.step, s.item, s.tool, 'canceled', s.tries, s.started_at, h.at,
     jsonb_build_object('code', 'canceled', 'message', h.cancel_reason)
-  FROM gone g JOIN held h USING (id) CROSS JOIN LATERAL jsonb_each(h.state -> 'steps') AS s(key, wait)
-  WHERE s.wait ->> 'tool' IS NOT NULL
+  FROM gone g JOIN held h USING (id) CROSS JOIN LATERAL duework.waiting_steps(h.id, h.state) AS s
 )
 SELECT h.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot, h.linked
 FROM held h

@@ -1,7 +1,7 @@
 -- Put failed runs back for another attempt, and write the attempt that failed.
 -- Promises: the attempt is in history and the row waits for its next run_at, or neither; `state` is what the next
 -- attempt has to know, and says that nobody waits for anything but run_at; a run whose cancellation
--- was promised meanwhile ends as canceled instead; runs that waits are about are left out unless they are asked for, as
+-- was promised meanwhile ends as canceled instead, with a row for each step that waits; runs that waits are about are left out unless they are asked for, as
 -- in settle_runs. Locks: the rows changed. Fence: (id, fence), and only while it is leased; a new fence is drawn so that the old one is dead.
 WITH input AS (
   SELECT *
@@ -49,6 +49,13 @@ WITH input AS (
          tries integer, started_at timestamptz, finished_at timestamptz, input jsonb, output jsonb, error jsonb,
          verdict jsonb)
   JOIN held h ON h.id = s.run_id
+), waited AS (
+  INSERT INTO duework.step_run (run_id, attempt, position, step, item, tool, status, tries, started_at, finished_at, error)
+  SELECT g.id, h.attempt, s.position, s.step, s.item, s.tool, 'canceled', s.tries, s.started_at, i.finished_at,
+    jsonb_build_object('code', 'canceled', 'message', h.cancel_reason)
+  FROM gone g JOIN held h USING (id) JOIN input i USING (id)
+  CROSS JOIN LATERAL duework.waiting_steps(g.id, i.state) AS s
+  WHERE i.status <> 'timed_out'  -- then their rows are among the steps
 )
 SELECT e.id AS run_id, h.cancel_reason IS NOT NULL AS canceled, h.concurrency_key, h.key_slot, h.linked
 FROM ended e JOIN held h USING (id)
