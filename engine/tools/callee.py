@@ -169,12 +169,23 @@ async def _awaited(value: Any) -> Any:
 def _found(name: str) -> _Function:
     """The function at "package.module:function"; the attribute may be dotted."""
     module, _, path = name.partition(":")
-    found: Any = import_module(module)
+    found = _imported(module)
     for part in path.split("."):
         found = getattr(found, part)
     if not callable(found):
         raise TypeError(f"{name} is not a function")
     return _Function(found, "context" in _parameters(found))
+
+
+def _imported(module: str) -> Any:
+    """The module; one that is not there is told with the way out, one that misses another as it says it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if f"{module}.".startswith(f"{error.name}."):
+            way_out = "install it beside duework, or name its folder in DUEWORK_PYTHON_PATH"
+            raise ModuleNotFoundError(f"{error}: {way_out}", name=error.name) from None
+        raise
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

@@ -49,7 +49,7 @@ def validate(
     WRITERS[format](found)
     errors = sum(len(each.errors) for each in found)
     warnings = sum(len(each.warnings) for each in found)
-    say(f"{_count(len(found), 'document')}: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
+    say(f"{counted(len(found), 'document')}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
     if errors:
         raise typer.Exit(Exit.INVALID)
 
@@ -137,7 +137,7 @@ def _escaped(text: str, more: str) -> str:
     return "".join(f"%{ord(sign):02X}" if sign in f"%\r\n{more}" else sign for sign in text)
 
 
-def _count(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from engine import reflex, telemetry
 from engine.errors import NotFound, ValidationFailed
 from engine.pipeline import load_documents
 from engine.settings import Settings, load
@@ -55,7 +57,9 @@ def try_one(
     """Call one tool now, through its schemas, the gate and its limits. Exit code 1 when it fails, 7 when blocked."""
     arguments = _input(given)
     if local:
-        answer = asyncio.run(_here(address, arguments, load()))
+        settings = load()
+        telemetry.configure(settings, reflex.mask)  # what a function of ours prints is shown, on stderr
+        answer = asyncio.run(_here(address, arguments, settings))
     else:
         answer = api.send("POST", path("tools", address, "test"), json={"input": arguments}, wait=3600)
     api.show(answer, *COLUMNS)
@@ -65,16 +69,23 @@ def try_one(
 
 
 def lint(
-    paths: Annotated[list[Path], typer.Argument(help="Catalog files or folders.", show_default=False)],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Catalog files or folders; the folder DUEWORK_CATALOG without any.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Format, typer.Option("-o", "--output", help="How to print what is wrong.")
     ] = Format.TABLE,
 ) -> None:
     """Check catalog files without a server: file:line:column: code: message; exit code 3 on an error."""
     from ops.cli.catalogs import check
-    from ops.cli.definitions import line_of, located
+    from ops.cli.definitions import counted, line_of, located
 
-    found: list[Checked] = asyncio.run(check(files(paths), load()))
+    settings = load()
+    telemetry.configure(replace(settings, log_level="WARNING"), reflex.mask)
+    found: list[Checked] = asyncio.run(check(files(paths or _catalog(settings)), settings))
     listed = list(located(found))
     if output is Format.TABLE:
         for each in listed:
@@ -82,9 +93,17 @@ def lint(
     else:
         Output(output).show([{"source": s, "severity": v, **problem.as_dict()} for s, v, problem in listed])
     errors = sum(len(each.errors) for each in found)
-    say(f"{len(found)} files: {errors} errors, {len(listed) - errors} warnings")
+    say(
+        f"{counted(len(found), 'file')}: {counted(errors, 'error')}, {counted(len(listed) - errors, 'warning')}"
+    )
     if errors:
         raise typer.Exit(Exit.INVALID)
+
+
+def _catalog(settings: Settings) -> list[Path]:
+    if settings.catalog is None:
+        raise ValidationFailed("name files or folders, or the catalog's folder with DUEWORK_CATALOG")
+    return [settings.catalog]
 
 
 async def _here(address: str, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -65,6 +65,15 @@ def test_of_one_thing_people_see_the_members_chosen() -> None:
     assert Output().text(ITEMS[0], ["name", "next_run"]) == "name      a\nnext_run"
 
 
+def test_a_list_of_words_is_read_as_words() -> None:
+    """What nests deeper stays JSON."""
+    shown = grid(["scopes", "of"], [[["task:run", "tool:x"], [{"a": 1}]], [[], {}]]).splitlines()
+    assert [line.rstrip() for line in shown[2:]] == [
+        ' task:run, tool:x | [{"a": 1}]',
+        "                  | {}",
+    ]
+
+
 def test_grid_clips_and_joins_lines() -> None:
     """A long cell ends in an ellipsis, and a cell never breaks its row."""
     assert grid(["x"], [["a\nb"], ["c" * 30]], widest=10) == " x\n -----------\n a b\n ccccccccc…".replace(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from ops.cli.main import run
 
@@ -22,14 +23,15 @@ ENTRY = {
 
 
 @pytest.fixture
-def duework(capsys: pytest.CaptureFixture[str]) -> Command:
+def duework(capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """One command line: exit code and what was printed."""
 
     def call(*words: str) -> tuple[int, str]:
         code = run(["tool", *words])
         return code, capsys.readouterr().out
 
-    return call
+    yield call
+    structlog.reset_defaults()  # the commands set the log up for a process of their own
 
 
 def write(folder: Path, **files: object) -> str:
@@ -69,6 +71,26 @@ def test_examples_that_do_not_fit_are_warnings(tmp_path: Path, duework: Command)
     (found,) = json.loads(out)
     assert (code, found["severity"], found["code"]) == (0, "warning", "example")
     assert "example 1 of its input_schema" in found["detail"]
+
+
+def test_without_files_the_catalog_is_checked(
+    tmp_path: Path, duework: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that DUEWORK_CATALOG names; without one the way out is told."""
+    monkeypatch.delenv("DUEWORK_CATALOG", raising=False)
+    assert duework("lint")[0] == 3
+    monkeypatch.setenv("DUEWORK_CATALOG", write(tmp_path, tools_json=[ENTRY, ENTRY]))
+    code, out = duework("lint")
+    assert (code, "duplicate_tool" in out) == (3, True)
+
+
+def test_what_a_module_prints_is_no_finding(tmp_path: Path, duework: Command) -> None:
+    """Standard output holds findings alone, for programs that read them."""
+    entry = ENTRY | {"transport": "python", "endpoint": "no_such_module_here:f"}
+    code, out = duework("lint", write(tmp_path, tools_json=entry), "-o", "json")
+    (found,) = json.loads(out)
+    assert (code, found["code"]) == (0, "invalid_function")
+    assert "DUEWORK_PYTHON_PATH" in found["detail"]
 
 
 @pytest.mark.parametrize(("given", "code"), [('{"text": "hi"}', 0), ("[1]", 3), ("@/nowhere", 4)])
