@@ -22,6 +22,14 @@ import httpx2
 from engine.errors import InputInvalid, ToolRejected
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+_WITHIN = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",  # a public address in name: Azure answers its machines there
+        "192.88.99.0/24",  # RFC 7526: relays of 6to4, given up
+        "3fff::/20",  # RFC 9637: documentation
+    )
+)
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA gives out of IPv6 for the open internet
 _CONNECTIONS, _IDLE_SECONDS = 100, 30.0
 
@@ -132,12 +140,14 @@ def public(address: str) -> bool:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    if any(parsed in network for network in _WITHIN):
+        return False
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed in _NAT64:
             return public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)))
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
         if inner:
-            return inner.is_global and parsed.is_global and not inner.is_multicast
+            return public(str(inner)) and parsed.is_global
         return parsed in _UNICAST and parsed.is_global
     return parsed.is_global and not parsed.is_multicast
 

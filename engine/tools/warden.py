@@ -71,8 +71,8 @@ def _guard(control: int, stdin: int, stdout: int, stderr: int) -> None:
     _adopt(1)
     channel = socket.socket(fileno=control)
     order = _order(channel)
-    if order is None:
-        return
+    if order is None or select.select([channel], [], [], 0)[0]:
+        return  # the worker has gone, or has given the process up while nobody was there to start it
     news, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, _pass)

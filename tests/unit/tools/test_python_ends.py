@@ -128,6 +128,26 @@ async def test_a_warden_that_died_is_replaced() -> None:
         assert await running == {"a": 1}
 
 
+@pytest.mark.parametrize("politely", [True, False])
+async def test_what_was_given_up_before_it_began_never_begins(tmp_path: Path, *, politely: bool) -> None:
+    """A warden that had no time until now starts nothing whose call is over."""
+    processes = Processes()
+    with open(os.devnull, "r+b") as nothing:
+        streams = (nothing.fileno(),) * 3
+        await (await processes.start(["/bin/true"], {}, streams)).end()
+        warden = processes._warden
+        assert warden is not None
+        warden.send_signal(signal.SIGSTOP)
+        late = await processes.start(["/bin/touch", str(tmp_path / "late")], {}, streams, grace=60)
+        late.stop(politely=politely)
+        warden.send_signal(signal.SIGCONT)
+        ending = await late.ended
+        late.close()
+    await processes.close()
+    assert (ending.code, late.pid) == (None, None)
+    assert not (tmp_path / "late").exists()
+
+
 async def test_a_guard_that_was_killed_takes_its_process_along() -> None:
     """The call is told, and the process does not stay behind without anybody to end it."""
     async with tools() as box:
