@@ -23,7 +23,7 @@ from engine.durations import format_duration
 from engine.metrics import Metrics
 from engine.settings import Settings, variable
 from engine.telemetry import EVENTS
-from ops import catalog_page, expression_page, tool_page
+from ops import catalog_page, expression_page, gate_page, tool_page
 from ops.cli import tree
 from ops.cli.exits import Exit
 
@@ -64,6 +64,7 @@ def pages() -> dict[str, str]:
         "events.md": events(),
         "catalog.md": _page("The catalog", catalog_page.OPENING, *catalog_page.sections()),
         "tools.md": _page("Tools", tool_page.OPENING, *tool_page.sections()),
+        "gate-patterns.md": _page("What the gate looks for", gate_page.OPENING, *gate_page.sections()),
         "api.md": reference_markdown(),
         "expressions.md": _page("Expressions", expression_page.OPENING, *expression_page.sections()),
     }

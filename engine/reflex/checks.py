@@ -34,6 +34,7 @@ _VERSION = re.compile(
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[/.-]\d\d?[/.-](?:19|20)\d\d\b", re.ASCII)
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _EXTENSION = re.compile(r" ?[ex#]", re.ASCII)
+_NO_DIGITS = re.compile(r"\D+", re.ASCII)
 _LONGEST_IPV6 = 45
 _LONGEST_KEY = 16_384
 _KEY_BODY = re.compile(r"(?:\s*[0-9A-Za-z+/=]{16,}(?:\\n)?)+(?:\s*[0-9A-Za-z+/]{1,15}={0,2})?", re.ASCII)
@@ -317,7 +318,7 @@ def private_key(text: str, start: int, end: int) -> Span | None:
 
 
 def _digits(value: str) -> str:
-    return "".join(sign for sign in value if sign.isdigit())
+    return _NO_DIGITS.sub("", value)
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:

@@ -23,7 +23,10 @@ _SEPARATORS = re.compile(r"[,;|\t]", re.ASCII)
 
 
 def values(folded: Folded, entry: Entry, place: int, last: int, until: int) -> list[Span]:
-    """The spans that begin between `place` and `last`, end by `until`, match the value and pass the check."""
+    """The spans that begin between `place` and `last`, end by `until`, match the value and pass the check.
+
+    Values that need context have a digit.
+    """
     plain, search, check = folded.plain, entry.value, entry.check
     until = min(until, len(plain))
     good: list[Span] = []
@@ -41,6 +44,8 @@ def values(folded: Folded, entry: Entry, place: int, last: int, until: int) -> l
                 0  # a good value may begin inside a hit that failed, unless hits of this row are whole tokens
             )
         place = max(end, start + 1)
+        if entry.row.context and not _DIGIT.search(plain, place, until):
+            break
     return good
 
 

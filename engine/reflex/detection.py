@@ -15,9 +15,6 @@ from engine.reflex.memory import Memory
 ACT_FROM = 0.5
 """Confidence from which the gate acts. What lies below (addresses of private networks) is reported only."""
 
-REMEMBERED_LENGTH = 16_384
-"""Characters up to which the hits of a text are remembered; longer texts seldom come twice."""
-
 _ROUNDS = 4
 _ALL_MASKED = "[MASKED]"
 
@@ -62,8 +59,8 @@ def replaced(text: str, found: list[Hit]) -> str:
 
 
 def hits(text: str) -> list[Hit]:
-    """The hits in `text` in order: PII without overlaps, injection as found. Short texts are remembered."""
-    return searched(text) if len(text) > REMEMBERED_LENGTH else list(_memory().recall(text, searched))
+    """The hits in `text` in order: PII without overlaps, injection as found."""
+    return list(_memory().recall(text, searched))
 
 
 def searched(text: str) -> list[Hit]:
