@@ -72,6 +72,14 @@ async def test_an_inactive_author_holds_nothing(conn: Connection, pool: Pool) ->
         await check(pool, task["id"])
 
 
+async def test_an_author_who_was_deleted_holds_nothing(conn: Connection, pool: Pool) -> None:
+    """An agent whose row is gone has written nothing as the owner of the database."""
+    task, author = await authored(conn, "tool:sql.query")
+    await conn.execute(b"DELETE FROM duework.agent WHERE id = %s", [author["id"]])
+    with pytest.raises(AuthorizationFailed):
+        await check(pool, task["id"])
+
+
 async def test_a_version_without_an_author_is_the_owners(conn: Connection, pool: Pool) -> None:
     """Who writes definitions by SQL owns the database."""
     task, _ = await authored(conn)

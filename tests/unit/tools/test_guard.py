@@ -83,8 +83,17 @@ async def test_local_addresses_are_never_connected_to(url: str, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     "address",
-    """127.0.0.1 10.1.2.3 169.254.169.254 ::1 fd00::1 ::ffff:10.0.0.1
-    168.63.129.16 ::ffff:168.63.129.16 3fff::1""".split(),
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "169.254.169.254",
+        "::1",
+        "fd00::1",
+        "::ffff:10.0.0.1",
+        "168.63.129.16",
+        "::ffff:168.63.129.16",
+        "3fff::1",
+    ],
 )
 async def test_names_are_judged_by_their_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A public name that resolves to a private address is refused."""
