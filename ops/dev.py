@@ -27,6 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds before a crashed child is star
 STEADY = 30.0  # a child that lived this long has recovered: the pauses begin anew
 PARENT_DEATH_SIGNAL = 1  # prctl(2): PR_SET_PDEATHSIG
 PORTS_TRIED = 100
+TAIL = 20_000  # bytes at the end of a log in which its last words stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ class ProcessTree:
             f"{member.child.name} ended with {_ending(member.process.returncode)} and starts again "
             f"in {pause:g} s; see {member.log}"
         )
+        if member.process.returncode > 0 and (reason := _last_words(member.log)):
+            self.say(f"  {reason}")
 
     def _signal(self, number: signal.Signals) -> None:
         for member in self.members:
@@ -188,6 +191,14 @@ def signals() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _last_words(log: Path) -> str:
+    """The line by which a command says why it ends; nothing where it died without."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.startswith("error: ")), "")
 
 
 def _ending(code: int) -> str:

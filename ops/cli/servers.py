@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to bind.")]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="Port to bind.")]
 Parent = Annotated[int | None, typer.Option("--parent", hidden=True, help="End when this process does.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the logs here too.")]
+PULSE = 2.0  # seconds between two looks at the database
 DRAIN_SLACK = 10.0  # seconds that a process gets beyond its own drain
 
 
@@ -68,9 +70,7 @@ def up(
         tree = stage.tree(workers, say, _echo if verbose else None)
         try:
             _welcome(tree, stage, count)
-            while not count():
-                tree.tend()
-                time.sleep(dev.LOOK)
+            _tend(tree, stage, count)
             say("stopping; once more to stop at once")
         finally:
             patience = stage.settings.drain_timeout.total_seconds() + DRAIN_SLACK
@@ -93,6 +93,16 @@ def _welcome(tree: dev.ProcessTree, stage: Stage, count: Any) -> None:
             print(line, flush=True)
     elif not count():
         say(f"the API at {stage.url} is not ready yet; the logs are in {tree.logs}")
+
+
+def _tend(tree: dev.ProcessTree, stage: Stage, count: Callable[[], int]) -> None:
+    due = 0.0
+    while not count():
+        if time.monotonic() >= due:
+            stage.revive(say)
+            due = time.monotonic() + PULSE
+        tree.tend()
+        time.sleep(dev.LOOK)
 
 
 def _echo(name: str, line: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 
 import migrations
+from engine.errors import StoreUnavailable
 from engine.settings import EMBEDDED, Settings, child_environment
 from ops import dev, embedded
 from ops.cli.local import state_dir
@@ -52,6 +53,16 @@ class Stage:
                 return True
             time.sleep(dev.LOOK)
         return False
+
+    def revive(self, say: Callable[[str], None]) -> None:
+        """Start our own database again if it has ended; what it had acknowledged is there."""
+        if self.server is None or embedded.status(self.state) is not None:
+            return
+        say("PostgreSQL has ended and starts again")
+        try:
+            embedded.start(self.state)
+        except StoreUnavailable as error:
+            say(f"error: {error.message}")
 
     def places(self) -> list[str]:
         """Where things are, for people."""

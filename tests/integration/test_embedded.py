@@ -19,7 +19,9 @@ import psycopg
 import pytest
 
 from engine.errors import StoreUnavailable
+from engine.settings import Settings
 from ops import binaries, embedded
+from ops.cli.stage import Stage
 from tests.polling import poll_until
 from tests.postgres import connect
 
@@ -86,6 +88,18 @@ def test_data_port_and_password_survive_a_restart(state_dir: Path) -> None:
     assert second.url == first.url
     assert one(second.url, "SELECT answer FROM kept") == 42
     assert one(second.url, "SHOW fsync") == "on"
+
+
+def test_a_server_that_ends_beneath_up_comes_back(state_dir: Path) -> None:
+    """`up` looks after its database as it does after its processes: one that runs is left alone."""
+    said: list[str] = []
+    stage = Stage(Settings(), state_dir, embedded.start(state_dir, fast=True))
+    stage.revive(said.append)
+    assert said == []
+    embedded.stop(state_dir)
+    stage.revive(said.append)
+    assert said == ["PostgreSQL has ended and starts again"]
+    assert embedded.status(state_dir) is not None
 
 
 def test_a_taken_port_is_given_up(state_dir: Path) -> None:
