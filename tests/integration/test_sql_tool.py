@@ -155,6 +155,7 @@ async def test_parameters_are_bound(tools: SqlTools, kept: Connection) -> None:
         ("SELECT '50%'", []),
         ("SELECT %s::jsonb", [{"a": 1}]),
         ("SELECT %s::text", ["\x00"]),
+        ("SELECT %s::text", ["\ud800"]),
         ("COPY (SELECT 1) TO STDOUT", None),
     ],
 )
@@ -165,6 +166,14 @@ async def test_params_that_do_not_fit_are_the_inputs_fault(
     given = {} if params is None else {"params": params}
     with pytest.raises(InputInvalid, match="params"):
         await tools.query({"sql": statement, **given}, CALL)
+    assert await value(tools, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("value_", ["'1e5000'::jsonb", "(repeat('[', 5000) || repeat(']', 5000))::json"])
+async def test_what_cannot_be_read_is_an_output_that_is_not_valid(tools: SqlTools, value_: str) -> None:
+    """JSON that PostgreSQL holds and Python does not read; the connection serves the next call."""
+    with pytest.raises(OutputInvalid, match="cannot be read"):
+        await value(tools, f"SELECT {value_}")
     assert await value(tools, "SELECT 1") == 1
 
 

@@ -35,7 +35,8 @@ PASSED_ON = ("max_tokens", "temperature", "top_p", "seed", "stop")
 
 _ANSWERS = list(range(200, 600))  # every status comes back, and is judged here
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_FENCED = re.compile(r"\s*```[a-z]*\s*\n(.*)\n\s*```\s*", re.DOTALL)
+_FENCED = re.compile(r"\s*```[A-Za-z]*\s*\n(.*)\n\s*```\s*", re.DOTALL)
+_MOST = 10**12  # tokens of one call; more of them is no count
 _PER_TOKEN = 4  # characters; what most tokenizers come to for English
 
 
@@ -126,20 +127,22 @@ class LlmTools:
         """What was used. An endpoint that does not say is estimated by length, so that no budget is blind to it."""
         given = given if isinstance(given, Mapping) else {}
         counts = [given.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        told = all(isinstance(count, int) and count >= 0 for count in counts)
+        told = all(map(_is_count, counts))
         if not told:
             said = json.dumps(asked["messages"], ensure_ascii=False)
             counts = [math.ceil(len(each) / _PER_TOKEN) for each in (said, text)]
         prompt, completion = (int(count or 0) for count in counts)
         total = given.get("total_tokens")
-        tokens = (
-            total if told and isinstance(total, int) and total > prompt + completion else prompt + completion
-        )
+        tokens = total if told and _is_count(total) and total > prompt + completion else prompt + completion
         usage: dict[str, Any] = {"tokens": tokens, "prompt_tokens": prompt, "completion_tokens": completion}
         price = self.prices.get(asked["model"]) or self.prices.get(model)
         if price:
             usage["cost_usd"] = round((prompt * price[0] + completion * price[1]) / 1_000_000, 9)
         return usage if told else {**usage, "estimated": True}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
 
 
 def _named(form: Mapping[str, Any]) -> dict[str, Any]:

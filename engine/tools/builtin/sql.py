@@ -74,6 +74,13 @@ class SqlTools:
             raise _translated(error) from error
         except TypeError as error:  # psycopg's word for a list where names were expected, or the reverse
             raise InputInvalid(f"params do not fit the statement: {error}") from error
+        except UnicodeEncodeError as error:
+            raise InputInvalid("the statement or its params hold half of a surrogate pair") from error
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # JSON of a thousand levels, or a number of as many digits
+            raise OutputInvalid(f"a value of the answer cannot be read here: {error}") from error
 
     async def _streamed(
         self, conn: psycopg.AsyncConnection[dict[str, Any]], statement: LiteralString, params: Any

@@ -101,6 +101,21 @@ async def test_an_endpoint_that_does_not_count_is_estimated(llm: LlmTools) -> No
     assert usage == {"tokens": 14, "prompt_tokens": 10, "completion_tokens": 4, "estimated": True}
 
 
+@pytest.mark.parametrize("count", [10**400, -1, True, 1.5, "7", None])
+async def test_what_is_no_count_is_estimated(count: Any) -> None:
+    """Whatever an endpoint says of what it used: the budget gets a number that can be counted."""
+    choice = {"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    used = {"prompt_tokens": count, "completion_tokens": 1, "total_tokens": count}
+
+    async def answering(_arguments: Any, _call: Call) -> Any:
+        return {"status": 200, "headers": {}, "body": {"choices": [choice], "usage": used}}
+
+    priced = Settings(llm_url="http://llm.example", llm_model="m", llm_prices="m=1/2")
+    usage = (await LlmTools(priced, answering).chat(HELLO, CALL))["usage"]
+    assert usage["estimated"]
+    assert type(usage["tokens"]) is int
+
+
 async def test_the_operators_key_goes_to_the_operators_endpoint_only(llm: LlmTools, model: Model) -> None:
     """A step that names another URL brings its own key."""
     await llm.chat(HELLO | {"url": f"{model.url}/"}, CALL)
