@@ -37,6 +37,9 @@ _EXTENSION = re.compile(r" ?[ex#]", re.ASCII)
 _NO_DIGITS = re.compile(r"\D+", re.ASCII)
 _LONGEST_IPV6 = 45
 _LONGEST_KEY = 16_384
+_LONGEST_SECRET = 180
+_SIGN_KINDS = tuple(re.compile(kind, re.ASCII) for kind in (r"\d", "[A-Z]", "[a-z]", "[^0-9A-Za-z]"))
+_SECRET_REST = re.compile(r"""[^\s"',;\0]+""", re.ASCII)
 _KEY_BODY = re.compile(r"(?:\s*[0-9A-Za-z+/=]{16,}(?:\\n)?)+(?:\s*[0-9A-Za-z+/]{1,15}={0,2})?", re.ASCII)
 _CALLED_CARD = re.compile(r"card.{0,2}(?:number|no\b|num|nr|#)|credit.?card", re.ASCII | re.IGNORECASE)
 _CALL_REACH = 28
@@ -290,7 +293,10 @@ def date_of_birth(text: str, start: int, end: int) -> Span | None:
 
 
 def secret(text: str, start: int, end: int) -> Span | None:
-    """An assigned value that looks like a secret: no reference, no placeholder, no plain word."""
+    """An assigned value that looks like a secret: no reference, no placeholder, no plain word. What was
+    found is its beginning."""
+    rest = _SECRET_REST.match(text, end, end + _LONGEST_SECRET)
+    end = rest.end() if rest else end
     value = text[start:end]
     if (
         value[:1] in "$<{[(%*"
@@ -300,8 +306,7 @@ def secret(text: str, start: int, end: int) -> Span | None:
         return None
     if len(set(value)) < 5:
         return None
-    kinds = (any(map(str.isdigit, value)), any(map(str.isupper, value)), any(map(str.islower, value)),
-             any(not sign.isalnum() for sign in value))  # fmt: skip
+    kinds = [bool(kind.search(value)) for kind in _SIGN_KINDS]
     return (start, end) if sum(kinds) >= (2 if kinds[0] else 3) else None
 
 

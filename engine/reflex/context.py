@@ -53,6 +53,8 @@ def near(folded: Folded, entry: Entry, first: int, last: int) -> list[Span]:
     """The values that stand after a match of the entry's context, or in a column that it heads."""
     plain, text, reach = folded.plain, folded.text, entry.row.reach
     good: list[Span] = []
+    if not _DIGIT.search(plain, first, last + reach + _TO_DIGIT) and not _heads(plain, first, last):
+        return good
     headed: dict[int, list[int]] = {}
     for start, end in spans(entry.trigger, plain, first, last):
         if _DIGIT.search(plain, end, end + reach + _TO_DIGIT):
@@ -65,6 +67,11 @@ def near(folded: Folded, entry: Entry, first: int, last: int) -> list[Span]:
         for cell in _cells(text, opening, places):
             good += values(folded, entry, *cell, cell[1])
     return good
+
+
+def _heads(plain: bytes, first: int, last: int) -> bool:
+    """Whether a table that opens between `first` and `last` may go on beyond."""
+    return last < len(plain) and (first < _HEADER_LIMIT or plain.find(b"\0", first, last) >= 0)
 
 
 def _connected(gap: str) -> bool:

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from urllib.parse import unquote_to_bytes
 
 from engine.reflex.fold import fold
 
@@ -153,7 +152,7 @@ def from_reversed(text: str, start: int, end: int) -> Iterator[View]:
 def _unescaped(escape: str) -> str:
     if escape == "+":
         return " "
-    code = unquote_to_bytes(escape)[0]
+    code = int(escape[1:], 16)
     return chr(code) if code < 127 else "?"
 
 

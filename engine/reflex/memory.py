@@ -14,16 +14,18 @@ from engine.reflex.findings import Hit
 ENTRIES = 2_048
 """Texts that are remembered; then the older half is forgotten."""
 
-_MOST_HITS = 64  # of a text that is remembered
+HITS = 65_536
+"""Hits of all of them together, the same."""
 
 
 class Memory:
     """Hits by the digest of their text."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_held", "_known")
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[Hit, ...]] = {}
+        self._held = 0
 
     def recall(self, text: str, search: Callable[[str], list[Hit]]) -> tuple[Hit, ...]:
         """The hits of `text`, from memory or by `search`, whose errors are not remembered."""
@@ -31,14 +33,18 @@ class Memory:
         known = self._known.get(digest)
         if known is None:
             known = tuple(search(text))
-            if len(known) <= _MOST_HITS:
-                self._keep(digest, known)
+            self._keep(digest, known)
         return known
 
     def _keep(self, digest: bytes, hits: tuple[Hit, ...]) -> None:
-        if len(self._known) >= ENTRIES:
-            self._known = dict(list(self._known.items())[ENTRIES // 2 :])
-        self._known[digest] = hits
+        if len(hits) > HITS // 2:
+            return
+        if len(self._known) >= ENTRIES or self._held + len(hits) > HITS:
+            self._known = dict(list(self._known.items())[(len(self._known) + 1) // 2 :])
+            self._held = sum(map(len, self._known.values()))
+        if self._held + len(hits) <= HITS:
+            self._known[digest] = hits
+            self._held += len(hits)
 
     def __len__(self) -> int:
         return len(self._known)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.load import children, parts, steps
+from tests.load import children, gate, parts, steps
 from tests.source import ROOT
 
 
@@ -28,6 +28,16 @@ def test_steps(capsys: pytest.CaptureFixture[str]) -> None:
     """Every size of pipeline is measured, with and without the gate, and every part of a step."""
     steps.main(["--steps", "100", "--rounds", "1"])
     assert len(capsys.readouterr().out.splitlines()) == 1 + 3 * 3 + 7 + 2
+
+
+def test_gate(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the gate finds and costs is told, and hostile texts are tried."""
+    gate.main(["--rounds", "0", "--texts", "2", "--sizes", "100,1000", "--hostile", "3"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.endswith("is not installed")]
+    assert lines[1].split()[:2] == ["duework", "1.000"]
+    assert [line.split()[0] for line in lines[4:6]] == ["100", "1000"]
+    assert lines[6].startswith("hostile texts: 3;")
+    assert len(lines) == 11
 
 
 def printed(name: str, server_url: str, *arguments: str) -> str:

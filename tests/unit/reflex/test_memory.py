@@ -6,7 +6,7 @@ import pytest
 
 from engine.errors import GateUnavailable
 from engine.reflex.findings import Hit
-from engine.reflex.memory import ENTRIES, Memory
+from engine.reflex.memory import ENTRIES, HITS, Memory
 
 HIT = Hit("pii", "ssn", "ssn.hyphenated", 0, 3, 0.9, "")
 
@@ -44,8 +44,12 @@ def test_failures_are_not_remembered() -> None:
     assert memory.recall("a", lambda _: [HIT]) == (HIT,)
 
 
-def test_long_answers_are_not_kept() -> None:
-    """A text full of hits would fill the memory: it is searched anew."""
+def test_many_hits_are_bounded() -> None:
+    """Texts full of hits push out others, and one alone with too many is searched anew."""
     memory = Memory()
-    memory.recall("a", lambda _: [HIT] * 1_000)
+    memory.recall("all", lambda _: [HIT] * HITS)
     assert len(memory) == 0
+    for number in range(40):
+        memory.recall(str(number), lambda _: [HIT] * (HITS // 16))
+        assert len(memory) <= 16
+    assert len(memory.recall("39", lambda _: [])) == HITS // 16
