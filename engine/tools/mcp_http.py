@@ -78,7 +78,9 @@ class SessionTransport(httpx2.AsyncBaseTransport):
                 stack.pop_all()  # the SDK reads it to its end; each of its events is bounded there
                 return response
             content = await _bounded(response)
-        if response.status_code >= 400 and not kind.startswith("application/json"):
+        if response.status_code >= 400 and not (
+            kind.startswith("application/json") and b'"jsonrpc"' in content
+        ):
             return _told(response.status_code, _refused(response))
         return httpx2.Response(response.status_code, headers=_plain(response), content=content)
 

@@ -15,7 +15,14 @@ from typing import Any
 import mcp_types as types
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, HEADER_MISMATCH, INTERNAL_ERROR, REQUEST_TIMEOUT, Implementation
+from mcp_types import (
+    CONNECTION_CLOSED,
+    HEADER_MISMATCH,
+    INTERNAL_ERROR,
+    PARSE_ERROR,
+    REQUEST_TIMEOUT,
+    Implementation,
+)
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import (
@@ -172,6 +179,8 @@ class Session:
             return _retold(error, said)
         if error.code == CONNECTION_CLOSED:
             return ToolUnavailable(f"the server ended before it answered{self._last_words()}")
+        if error.code == PARSE_ERROR:  # the SDK quotes parts of what the server wrote: of a secret, too
+            return OutputInvalid("what the server answers is no JSON-RPC message")
         if error.code == REQUEST_TIMEOUT:
             return ToolTimeout("the server did not answer")
         if error.code == INTERNAL_ERROR:

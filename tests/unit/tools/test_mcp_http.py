@@ -165,15 +165,16 @@ async def test_headers_hold_secrets_and_follow_their_rotation(server: Served, to
 
 REFUSED: list[tuple[int, str, bytes, type[ToolError], str]] = [
     (401, "text/html", b"<h1>log in</h1>", ToolRejected, "answered 401"),
+    (401, "application/json", b'{"error": "log in"}', ToolRejected, "answered 401"),
     (503, "text/html", b"", ToolUnavailable, "answered 503"),
     (302, "text/html", b"", ToolUnavailable, ""),
     (200, "text/html", b"hello", ToolRejected, ""),
-    (200, "application/json", b"{", ToolRejected, ""),
+    (200, "application/json", b"{", OutputInvalid, "no JSON-RPC"),
     (200, "application/json", b'{"jsonrpc": "2.0", "id": 99, "result": {}}' + b" " * 99, ToolError, ""),
 ]
 
 
-@pytest.mark.parametrize("answer", REFUSED[:5])
+@pytest.mark.parametrize("answer", REFUSED[:6])
 async def test_one_bad_answer_fails_one_call(
     server: Served, tools: McpTools, answer: tuple[int, str, bytes, type[ToolError], str]
 ) -> None:
@@ -188,6 +189,20 @@ async def test_one_bad_answer_fails_one_call(
     assert words in str(found.value)
     assert isinstance(found.value, error) or not words
     assert (await tools.call(asked, {"value": "after"}, CALL))["value"] == "after"
+
+
+async def test_an_answer_that_cannot_be_read_is_not_quoted(server: Served, tools: McpTools) -> None:
+    """Pieces of it would hold pieces of secrets, which nothing recognises."""
+    asked = entry(server, "echo")
+    await tools.call(asked, {"value": ""}, CALL)
+    for kind, body in (
+        ("application/json", b'["hush-hush-0f9a'),
+        ("text/event-stream", b'data: ["hush-hush-0f9a\n\n'),
+    ):
+        server.instead.append((200, kind, body))
+        with pytest.raises(OutputInvalid, match="no JSON-RPC message") as found:
+            await tools.call(asked, {"value": ""}, CALL)
+        assert "hush" not in str(found.value)
 
 
 async def test_an_answer_without_end_is_cut_off(
