@@ -69,7 +69,7 @@ def watch(api: Remote, run_id: RunId, wait: Wait = "1h") -> None:
 
 @remote
 def cancel(api: Remote, run_id: RunId, reason: Reason = None) -> None:
-    """Cancel a run: a queued one at once, a running one at its next step."""
+    """Cancel a run: a queued one at once, a running one within seconds, with what its step has started."""
     api.show(api.post(path("runs", run_id, "cancel"), {"reason": reason} if reason else {}))
 
 
