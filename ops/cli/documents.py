@@ -30,8 +30,13 @@ class Checked:
 
 
 def check(paths: Sequence[Path], catalog: Catalog) -> list[Checked]:
-    """Every document of the files and folders, with all its problems. Raises NotFound for a path that is not there."""
+    """Every document of the files and folders, with all its problems.
+
+    Raises NotFound for a path that is not there, and when no file has a document: nothing to check is no success.
+    """
     found = [each for path in files(paths) for each in _checked(path, catalog)]
+    if not found:
+        raise NotFound(f"there is no document in {', '.join(map(str, paths))}")
     return list(_named_once(found))
 
 

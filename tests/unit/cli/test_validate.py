@@ -103,6 +103,13 @@ def test_a_missing_file_is_not_found(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "error: there is no file nowhere.yaml\n"
 
 
+def test_files_without_a_document_are_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipeline of a build that looked at nothing must not be green."""
+    (tmp_path / "empty.yaml").write_text("# to be written\n", encoding="utf-8")
+    assert run(["validate", str(tmp_path)]) == 4
+    assert capsys.readouterr().err == f"error: there is no document in {tmp_path}\n"
+
+
 def test_the_examples_are_without_fault(capsys: pytest.CaptureFixture[str]) -> None:
     """The pipelines that come with duework give no error and no warning."""
     assert run(["validate", str(Path(__file__).parents[3] / "catalogs" / "pipelines")]) == 0
