@@ -244,6 +244,10 @@ class Attempt:
         if self.plan.on_failure.steps:
             self._failure = outcome
             self.context["error"] = outcome.error
+            if (
+                "failure" not in self.run.state
+            ):  # or a lease lost from here on would begin with the steps again
+                await self.ports.remember(self.state("later"))
             for prepared in (*self.plan.probe.steps, *self.plan.steps.steps):
                 self.journal.recall(prepared)
             parked = await self._follow(self.plan.on_failure, after=True)

@@ -139,9 +139,14 @@ async def as_told(_record: StepRecord, met: bool) -> bool:
     return met
 
 
+async def at_own_risk(_state: Mapping[str, Any]) -> None:
+    """Nothing is kept: for whoever has no other lease to go on with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the executor needs of its surroundings. `clock` is the database's time.
+    """What the executor needs of its surroundings. `clock` is the database's time. `remember` keeps a state that the
+    next lease finds should this one be lost: that the run has failed, before its on_failure steps begin.
 
     `decide` is told a probe's record and whether its condition holds, and answers whether the pipeline follows; if so,
     the record is checkpointed by then.
@@ -153,6 +158,7 @@ class Ports:
     secret: Callable[[str], str | None]
     max_output_bytes: int = 1_048_576
     decide: Callable[[StepRecord, bool], Awaitable[bool]] = as_told
+    remember: Callable[[Mapping[str, Any]], Awaitable[None]] = at_own_risk
 
 
 def prepare(definition: Definition, catalog: Catalog) -> Plan:

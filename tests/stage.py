@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -44,6 +45,7 @@ class Stage:
     kept: list[StepRecord] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     follow: bool = True
+    remembered: Mapping[str, Any] = field(default_factory=dict)
     passed: timedelta = timedelta(0)
     attempt: Attempt | None = None
 
@@ -66,10 +68,16 @@ class Stage:
         self.kept.append(record)
         return self.follow
 
+    async def remember(self, state: Mapping[str, Any]) -> None:
+        self.order.append("remember")
+        self.remembered = state
+
     async def run(self, *steps: dict[str, Any], run: Run = RUN, **members: Any) -> Outcome:
         """Execute a pipeline of these steps."""
         plan = prepare(parse_definition(document(steps=steps, **members)), catalog())
-        ports = Ports(self.call, self.checkpoint, self.now, {"TOKEN": SECRET}.get, 10_000, self.decide)
+        ports = Ports(
+            self.call, self.checkpoint, self.now, {"TOKEN": SECRET}.get, 10_000, self.decide, self.remember
+        )
         self.attempt = Attempt(plan, run, ports)
         return await self.attempt.execute()
 

@@ -192,7 +192,13 @@ class Runner:
         async def decide(record: StepRecord, met: bool) -> bool:
             return await self._decide(held, record, met=met)
 
-        return Ports(call, checkpoint, held.clock, secret, self.settings.max_output_bytes, decide)
+        async def remember(state: Mapping[str, Any]) -> None:
+            lease = held.lease
+            await self._held_on(
+                held, lambda conn: leases.remember(conn, lease.run_id, lease.fence, dict(state))
+            )
+
+        return Ports(call, checkpoint, held.clock, secret, self.settings.max_output_bytes, decide, remember)
 
     async def _checkpoint(self, held: Held, record: StepRecord) -> None:
         """Write one finished step. Raises LeaseLost."""

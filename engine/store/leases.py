@@ -186,6 +186,11 @@ async def checkpoint(conn: Connection, run_id: UUID, fence: int, step: str, item
     return bool(await moving(conn, "write_checkpoint", values))
 
 
+async def remember(conn: Connection, run_id: UUID, fence: int, state: Row) -> bool:
+    """Keep what is left to do, should the lease be lost from now on; False when it is lost already."""
+    return bool(await moving(conn, "write_state", {"run_id": run_id, "fence": fence, "state": Jsonb(state)}))
+
+
 async def decide(
     conn: Connection, run_id: UUID, fence: int, step: str, record: Row, *, met: bool
 ) -> str | None:

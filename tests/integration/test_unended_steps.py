@@ -239,3 +239,16 @@ async def test_an_end_that_nobody_told_is_told_by_the_reaper(conn: Connection, p
     assert (await lease_one(conn)).run_id == parent.run_id
     resolution = await one(conn, "SELECT resolution FROM duework.wait")
     assert resolution == {"status": "succeeded", "output": 7, "error": None}
+
+
+async def test_a_run_that_has_failed_stays_so_when_its_worker_dies_within_on_failure(
+    conn: Connection, pool: Pool
+) -> None:
+    """The next lease has on_failure alone to do; a stale worker says nothing."""
+    await queue(conn, await make_task(conn, on_failure=[step("tell")]))
+    lease = await lease_one(conn)
+    failure = {"failure": {"status": "failed", "error": CANCELED}}
+    assert await leases.remember(conn, lease.run_id, lease.fence, failure)
+    await lost(conn, pool)
+    assert not await leases.remember(conn, lease.run_id, lease.fence, {})
+    assert (await lease_one(conn)).state == failure

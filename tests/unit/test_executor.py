@@ -292,7 +292,7 @@ async def test_a_probe_without_an_answer_fails_the_run(
     )
     assert (outcome.status, code(outcome), outcome.steps[0].status) == expected
     assert (outcome.error or {})["step"] == "probe"
-    assert stage.order == ["call probe", "call z"]
+    assert stage.order == ["call probe", "remember", "call z"]
     assert MAIL not in str(outcome)
 
 

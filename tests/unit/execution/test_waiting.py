@@ -299,3 +299,17 @@ async def test_a_delay_within_the_worker_that_a_drain_ends_keeps_its_try() -> No
         await run
     assert stage.attempt is not None
     assert stage.attempt.state()["steps"]["a"]["tries"] == len(stage.calls) == 1
+
+
+async def test_a_lease_lost_within_on_failure_does_not_begin_with_the_steps_again() -> None:
+    """That the run has failed is kept before the first of them: what a park then checkpoints would seem excused."""
+    stage = Stage(answers={"a": ToolRejected("no"), "nap": sleeps(1)})
+    given: dict[str, Any] = {"on_failure": [step("first", "t.once"), step("nap", "t.once")]}
+    steps = [step("a", "t.once"), step("b", "t.once")]
+    parked = await stage.run(*steps, **given)
+    assert stage.order == ["call a", "remember", "call first", "checkpoint first", "call nap"]
+    lost = replace(RUN, attempt=2, state=stage.remembered, finished=parked.steps)
+    stage.order.clear()
+    again = await stage.run(*steps, run=lost, **given)
+    assert (again.status, stage.order) == ("parked", ["call nap"])
+    assert state_of(again)["failure"] == stage.remembered["failure"]
