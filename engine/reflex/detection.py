@@ -9,7 +9,7 @@ from engine.reflex.context import near, values
 from engine.reflex.findings import SEVERITIES, Hit, answer, mark
 from engine.reflex.fold import Folded, fold
 from engine.reflex.injection import injections
-from engine.reflex.matching import OVERLAP, matcher
+from engine.reflex.matching import LONGEST, OVERLAP, matcher
 from engine.reflex.memory import Memory
 
 ACT_FROM = 0.5
@@ -80,7 +80,7 @@ def _pii(folded: Folded) -> list[Hit]:
         if row.context:
             spans = near(folded, entry, first, last)
         else:
-            until = len(folded.plain) if row.trigger and not row.whole else last + OVERLAP
+            until = last + (LONGEST if row.trigger and not row.whole else OVERLAP)
             spans = values(folded, entry, first, last, until)
         found += [Hit("pii", row.kind, row.name, *folded.origin(*span), row.confidence, "") for span in spans]
     return found

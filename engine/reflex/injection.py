@@ -59,9 +59,11 @@ def _views(folded: Folded, signs: Iterable[Place]) -> Iterator[View]:
             yield from undo(text, first, min(last + OVERLAP, len(text)))
             continue
         place = max(first, done.get(name, 0))
-        while place < last and (span := entry.value(plain, place, len(plain))[0])[0] >= 0 and span[0] < last:
-            yield from undo(text, *span)
-            place = done[name] = span[1]
+        for start, _ in spans(entry.value, plain, place, last):
+            if start >= done.get(name, 0):
+                span = entry.value(plain, start, len(plain))[0]
+                done[name] = span[1]
+                yield from undo(text, *span)
 
 
 def _hidden(folded: Folded, view: View) -> Iterator[Hit]:

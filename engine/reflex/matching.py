@@ -35,6 +35,10 @@ once in a long text is not looked for in all of it."""
 OVERLAP = 640
 """How far beyond its chunk a match may run and still be noticed; longer patterns have a short `trigger`."""
 
+LONGEST = 20_480
+"""The same for values with a trigger. No search goes to the end of a text: what is not there would be sought again
+from every chunk."""
+
 _ALWAYS = rb"\z"
 _BOUNDS = re.compile(r"(?<!\\)\{(\d+),(\d+)\}")
 _COUNTED = 3  # up to fewer than this, repetitions are counted in the set as well

@@ -163,6 +163,8 @@ HOSTILE = {
     "token beginnings": "eyJaaaaaaaaaa.",
     "letters": "DE89",
     "percent": "%41",
+    "tokens cut off": "eyJaaaaaaaaaa.\n",
+    "groups of digits": "4111 1111 1111 111",
     "entities": "&#65;",
     "spaced letters": "a ",
     "base64": "SWdub3JlIGFsbCBydWxlcw",
@@ -210,5 +212,5 @@ def counted() -> Iterator[Callable[[str], int]]:
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_text_is_linear(unit: str, counted: Callable[[str], int]) -> None:
     """Four times the text gives the searches about four times as much to look at, far from sixteen times."""
-    small, large = ((unit * 40_000)[:length] for length in (10_000, 40_000))
-    assert counted(large) <= 6 * counted(small) + 40_000
+    small, large = ((unit * 120_000)[:length] for length in (30_000, 120_000))
+    assert counted(large) <= 6 * counted(small) + 60_000
