@@ -18,13 +18,13 @@ from engine.tools.builtin.llm import LlmTools
 from engine.tools.builtin.sql import SqlTools
 from engine.tools.builtin.waiting import WaitingTools
 from engine.tools.calls import Answer, Arguments, Call, Tool
-from engine.tools.command import CommandTools
+from engine.tools.children.command import CommandTools
+from engine.tools.children.processes import Processes
+from engine.tools.children.python import PythonTools
 from engine.tools.entry import ToolEntry
-from engine.tools.http import HttpTools
-from engine.tools.limiter import Limiter, open_limiter
-from engine.tools.mcp_client import McpTools
-from engine.tools.processes import Processes
-from engine.tools.python import PythonTools
+from engine.tools.http.client import HttpTools
+from engine.tools.limits.limiter import Limiter, open_limiter
+from engine.tools.mcp.client import McpTools
 from engine.tools.transports import Transport
 
 CORE: Mapping[str, Tool] = {

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from engine.errors import Problem
-from engine.tools import command, http, mcp_server
 from engine.tools.calls import Answer, Arguments, Call
+from engine.tools.children import command
 from engine.tools.entry import ToolEntry
+from engine.tools.http import client as http
+from engine.tools.mcp import server as mcp_server
 
 
 class Transport(Protocol):

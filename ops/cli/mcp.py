@@ -14,10 +14,10 @@ import typer
 from engine import reflex, telemetry
 from engine.errors import InputInvalid
 from engine.settings import Settings, load
-from engine.tools.mcp_client import McpTools
-from engine.tools.mcp_import import imported
-from engine.tools.mcp_server import Listed, Server, server
-from engine.tools.processes import Processes
+from engine.tools.children.processes import Processes
+from engine.tools.mcp.client import McpTools
+from engine.tools.mcp.importing import imported
+from engine.tools.mcp.server import Listed, Server, server
 from ops.cli.exits import Exit
 from ops.cli.output import confirm, say
 from ops.cli.tasks import Yes

@@ -19,7 +19,7 @@ from engine.errors import InputInvalid, ToolRejected, ToolUnavailable
 from engine.store import limits
 from engine.tools.calls import Call, Parked
 from engine.tools.entry import ToolEntry
-from engine.tools.limiter import Limiter, open_limiter
+from engine.tools.limits.limiter import Limiter, open_limiter
 from tests.integration.test_limiter import ONE, TTL, answer, call, failing, tool
 from tests.polling import poll_until
 from tests.processes import settings_for

@@ -17,10 +17,10 @@ from engine import db
 from engine.db import Connection, Pool
 from engine.errors import ToolUnavailable
 from engine.store import limits
-from engine.tools import slots
 from engine.tools.calls import Call, Parked
 from engine.tools.entry import ToolEntry
-from engine.tools.limiter import Limiter, open_limiter
+from engine.tools.limits import slots
+from engine.tools.limits.limiter import Limiter, open_limiter
 from engine.tools.registry import parse_entry
 from tests.factories import one
 from tests.polling import poll_until

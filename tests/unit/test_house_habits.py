@@ -13,7 +13,7 @@ from engine.telemetry import EVENTS
 from tests.source import PRODUCT, ROOT, Module, dotted, modules, report, texts
 
 CATCH_ALL: Mapping[str, str] = {
-    "engine/tools/callee.py": "whatever a user's function raises becomes its answer",
+    "engine/tools/children/callee.py": "whatever a user's function raises becomes its answer",
     "engine/service.py": "a service's loop outlives one failed round",
     "workers/runner.py": "whatever a tool raises becomes the run's outcome",
     "api/edge.py": "whatever a route raises becomes a problem document",

@@ -27,7 +27,7 @@ from engine.errors import (
 from engine.pairs import prices
 from engine.settings import Settings
 from engine.tools.calls import Arguments, Call, Tool
-from engine.tools.http_answer import BUSY, retry_after
+from engine.tools.http.answer import BUSY, retry_after
 
 KEY = "LLM_API_KEY"
 """The secret that goes to the operator's endpoint, and never to one that a step names."""

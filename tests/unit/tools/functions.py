@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ToolRejected, ToolUnavailable
-from engine.tools.callee import Context
+from engine.tools.children.callee import Context
 from tests.polling import poll_until
 
 

@@ -26,7 +26,7 @@ from engine.errors import (
 )
 from engine.secrets import Secrets
 from engine.settings import load
-from engine.tools.command import _arguments
+from engine.tools.children.command import _arguments
 from engine.tools.registry import parse_entry
 from engine.tools.toolbox import Toolbox
 from tests.unit.tools.children import CALL, RUN, SECRETS, command, lives, tools, written

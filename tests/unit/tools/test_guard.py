@@ -12,8 +12,8 @@ import pytest
 
 from engine.errors import InputInvalid, ToolError, ToolRejected, ToolUnavailable
 from engine.tools.calls import Call
-from engine.tools.guard import addresses, hosts, public
-from engine.tools.http import HttpTools
+from engine.tools.http.client import HttpTools
+from engine.tools.http.guard import addresses, hosts, public
 from tests.unit.tools.entries import entry
 from tests.unit.tools.names import forbidden, resolving
 from tests.web import Web, web_server

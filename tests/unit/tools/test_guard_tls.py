@@ -13,9 +13,9 @@ import pytest
 import trustme
 
 from engine.errors import ToolUnavailable
-from engine.tools import guard
 from engine.tools.calls import Call
-from engine.tools.http import HttpTools
+from engine.tools.http import guard
+from engine.tools.http.client import HttpTools
 from tests.unit.tools.names import resolving
 
 CALL = Call(UUID(int=7), "fetch", "run:fetch", fence=42, attempt=1, timeout=timedelta(seconds=30))

@@ -25,8 +25,8 @@ from engine.errors import (
 from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.tools.calls import Call
-from engine.tools.http import HttpTools
-from engine.tools.http_answer import MAX_RESPONSE
+from engine.tools.http.answer import MAX_RESPONSE
+from engine.tools.http.client import HttpTools
 from engine.tools.registry import load_catalog
 from engine.tools.toolbox import open_toolbox
 from tests.unit.tools.entries import entry

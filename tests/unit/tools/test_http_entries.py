@@ -24,8 +24,8 @@ from engine.errors import (
 from engine.retry import LONGEST_ASKED
 from engine.secrets import Secrets
 from engine.tools.calls import Call
-from engine.tools.http import HttpTools
-from engine.tools.http_answer import retry_after
+from engine.tools.http.answer import retry_after
+from engine.tools.http.client import HttpTools
 from tests.unit.tools.entries import entry
 from tests.web import Asked, Web, web_server
 

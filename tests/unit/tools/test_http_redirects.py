@@ -15,8 +15,8 @@ import pytest
 
 from engine.errors import ToolRejected, ToolTimeout
 from engine.tools.calls import Call
-from engine.tools.http import HttpTools
-from engine.tools.http_exchange import Asked, redirected
+from engine.tools.http.client import HttpTools
+from engine.tools.http.exchange import Asked, redirected
 from tests.unit.tools.entries import entry
 from tests.web import Web, web_server
 

@@ -25,7 +25,7 @@ from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.tools.builtin.llm import LlmTools
 from engine.tools.calls import Call
-from engine.tools.http import HttpTools
+from engine.tools.http.client import HttpTools
 from engine.tools.registry import load_catalog
 from tests.llm import KEY, Model, llm_server
 from tests.polling import poll_until

@@ -111,7 +111,7 @@ async def test_an_answer_that_opens_nothing_is_told_by_its_place() -> None:
 
 async def test_closing_waits_for_no_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that stops while a session opens ends its server at once, however long it might take to open."""
-    monkeypatch.setattr("engine.tools.mcp_session.OPENING", 100_000.0)
+    monkeypatch.setattr("engine.tools.mcp.session.OPENING", 100_000.0)
     async with asyncio.timeout(300), opened() as tools:
         calling = asyncio.create_task(tools.call(hostile("mute"), {}, CALL))
         await poll_until(lambda: tools._sessions)

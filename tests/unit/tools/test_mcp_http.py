@@ -18,12 +18,12 @@ import pytest
 from engine.errors import OutputInvalid, ToolError, ToolRejected, ToolUnavailable
 from engine.secrets import Secrets
 from engine.settings import Settings
-from engine.tools import mcp_http
 from engine.tools.calls import Call
+from engine.tools.children.processes import Processes
 from engine.tools.entry import ToolEntry
-from engine.tools.mcp_client import McpTools, meta_of
-from engine.tools.mcp_server import server_of
-from engine.tools.processes import Processes
+from engine.tools.mcp import streamable as mcp_http
+from engine.tools.mcp.client import McpTools, meta_of
+from engine.tools.mcp.server import server_of
 from engine.tools.registry import parse_entry
 from tests.mcp_server import Served, http_server
 from tests.polling import poll_until

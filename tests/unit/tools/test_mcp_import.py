@@ -10,10 +10,10 @@ import pytest
 
 from engine.errors import ValidationFailed
 from engine.settings import Settings
-from engine.tools import mcp_server
-from engine.tools.mcp_answer import CONTENT_SCHEMA
-from engine.tools.mcp_import import imported
-from engine.tools.mcp_server import Listed, server_of, tool_of
+from engine.tools.mcp import server as mcp_server
+from engine.tools.mcp.answer import CONTENT_SCHEMA
+from engine.tools.mcp.importing import imported
+from engine.tools.mcp.server import Listed, server_of, tool_of
 from engine.tools.registry import Catalog, load_catalog, parse_entry
 
 INPUT = {"type": "object", "properties": {"city": {"type": "string", "description": "a: b"}}}

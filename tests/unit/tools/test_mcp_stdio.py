@@ -20,9 +20,9 @@ from engine.errors import ToolError, ToolRejected, ToolUnavailable
 from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.tools.calls import Call
+from engine.tools.children.processes import Processes
 from engine.tools.entry import ToolEntry
-from engine.tools.mcp_client import McpTools
-from engine.tools.processes import Processes
+from engine.tools.mcp.client import McpTools
 from engine.tools.registry import parse_entry
 from tests.polling import poll_until
 from tests.source import ROOT
@@ -158,7 +158,7 @@ async def test_a_program_that_is_no_server(
 ) -> None:
     """Unavailable with the reason, and then not before a pause has passed."""
     if "while True" in command[-1]:
-        monkeypatch.setattr("engine.tools.mcp_session.OPENING", 1.0)
+        monkeypatch.setattr("engine.tools.mcp.session.OPENING", 1.0)
     async with opened() as tools:
         with pytest.raises(ToolUnavailable, match=words):
             await tools.call(entry("x", *command), {}, CALL)

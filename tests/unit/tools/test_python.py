@@ -25,7 +25,7 @@ from engine.errors import (
     ValidationFailed,
 )
 from engine.retry import LONGEST_ASKED
-from engine.tools.python import PythonTools
+from engine.tools.children.python import PythonTools
 from engine.tools.registry import parse_entry
 from engine.tools.toolbox import Toolbox
 from tests.polling import poll_until

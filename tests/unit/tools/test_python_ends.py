@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from engine.errors import ToolError, ToolUnavailable
+from engine.tools.children.processes import Processes
 from engine.tools.entry import ToolEntry
-from engine.tools.processes import Processes
 from engine.tools.toolbox import Toolbox
 from tests.polling import poll_until
 from tests.unit.tools.children import CALL, command, descriptors, function, gone, lives, tools, written

@@ -21,14 +21,14 @@ from engine.errors import DueworkError, Problem, ToolRejected, ToolUnavailable
 from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.tools.calls import Answer, Arguments, Call
+from engine.tools.children.processes import Processes
 from engine.tools.entry import ToolEntry
-from engine.tools.guard import hosts
-from engine.tools.mcp_answer import failure_of, value_of
-from engine.tools.mcp_server import Listed, Reached, Server, reached, server_of, tool_of
-from engine.tools.processes import Processes
+from engine.tools.http.guard import hosts
+from engine.tools.mcp.answer import failure_of, value_of
+from engine.tools.mcp.server import Listed, Reached, Server, reached, server_of, tool_of
 
 if TYPE_CHECKING:
-    from engine.tools.mcp_session import Session
+    from engine.tools.mcp.session import Session
 
 IDLE = 600.0
 """Seconds after which a session that nobody uses is closed when another is opened."""
@@ -113,7 +113,9 @@ class McpTools:
         return made
 
     def _made(self, target: Reached, secrets: Secrets) -> Session:
-        from engine.tools import mcp_http, mcp_session, mcp_stdio
+        from engine.tools.mcp import session as mcp_session
+        from engine.tools.mcp import stdio as mcp_stdio
+        from engine.tools.mcp import streamable as mcp_http
 
         if target.server.url:
             return mcp_session.Session(
@@ -161,8 +163,8 @@ def _import_sdk() -> None:
     """The SDK is an extra: only who calls its tools has it, and waits for it. Raises ToolRejected without it."""
     if find_spec("mcp") is None:
         raise ToolRejected("the MCP SDK is not installed here: install duework[mcp]")
-    import_module("engine.tools.mcp_session")
-    import_module("engine.tools.mcp_stdio")
+    import_module("engine.tools.mcp.session")
+    import_module("engine.tools.mcp.stdio")
 
 
 def meta_of(call: Call) -> dict[str, Any]:

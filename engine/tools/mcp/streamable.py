@@ -16,9 +16,9 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from engine.errors import DueworkError, OutputInvalid, ToolRejected, ToolUnavailable
-from engine.tools.guard import GuardedTransport, Hosts, client_over, hosts
-from engine.tools.http_answer import BUSY, retry_after
-from engine.tools.mcp_server import Reached
+from engine.tools.http.answer import BUSY, retry_after
+from engine.tools.http.guard import GuardedTransport, Hosts, client_over, hosts
+from engine.tools.mcp.server import Reached
 
 UNREACHED = -32_077
 """Our code of a request that got no JSON-RPC answer; its data say the class: {code, retry_after}."""

@@ -24,15 +24,15 @@ from engine import telemetry
 from engine.errors import OutputInvalid, Problem, ToolError, ToolUnavailable
 from engine.retry import asked_for
 from engine.settings import Settings, tool_environment
-from engine.tools.callee import KINDS
 from engine.tools.calls import Answer, Arguments, Call
+from engine.tools.children.callee import KINDS
+from engine.tools.children.pipes import Reading, as_it_is, shown
+from engine.tools.children.processes import Ending, Process, Processes, no_room
 from engine.tools.entry import ToolEntry
-from engine.tools.pipes import Reading, as_it_is, shown
-from engine.tools.processes import Ending, Process, Processes, no_room
 
 _ROOT = str(Path(str(engine.__file__)).parents[1])
 # -P: where the worker happens to stand is no place to import from.
-_PROGRAM = (sys.executable, "-P", "-c", "from engine.tools.callee import main; main()")
+_PROGRAM = (sys.executable, "-P", "-c", "from engine.tools.children.callee import main; main()")
 _PRINTED = 65_536
 """Bytes of what a function prints that are kept until its call ends."""
 _ENVELOPE = 65_536

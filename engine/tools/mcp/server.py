@@ -18,7 +18,7 @@ from engine.errors import InputInvalid, Problem, ValidationFailed
 from engine.secrets import Secrets
 from engine.template import compile_template
 from engine.tools.entry import ToolEntry
-from engine.tools.http_exchange import parsed
+from engine.tools.http.exchange import parsed
 
 _WAYS = {"command": ("env", "cwd"), "url": ("headers",)}
 """How a server is reached, and what else may be said of each way."""

@@ -37,9 +37,9 @@ from engine.errors import (
 from engine.retry import asked_for
 from engine.secrets import Secrets
 from engine.tools.calls import no_secrets
-from engine.tools.mcp_answer import shortened
-from engine.tools.mcp_http import UNREACHED
-from engine.tools.mcp_server import Listed
+from engine.tools.mcp.answer import shortened
+from engine.tools.mcp.server import Listed
+from engine.tools.mcp.streamable import UNREACHED
 
 OPENING = 30.0
 """Seconds within which a session must be open."""

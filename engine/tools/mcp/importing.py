@@ -16,8 +16,8 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from engine.errors import ValidationFailed
-from engine.tools.mcp_answer import CONTENT_SCHEMA
-from engine.tools.mcp_server import Listed
+from engine.tools.mcp.answer import CONTENT_SCHEMA
+from engine.tools.mcp.server import Listed
 from engine.tools.registry import parse_entry
 
 TIMEOUT = 60

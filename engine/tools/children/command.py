@@ -29,9 +29,9 @@ from engine.errors import (
 )
 from engine.settings import CALL_VARIABLES, PREFIX, Settings, command_environment
 from engine.tools.calls import Answer, Arguments, Call
+from engine.tools.children.pipes import Feeding, Reading, shown
+from engine.tools.children.processes import Ending, Processes, no_room
 from engine.tools.entry import ToolEntry
-from engine.tools.pipes import Feeding, Reading, shown
-from engine.tools.processes import Ending, Processes, no_room
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""

@@ -15,7 +15,7 @@ import httpx2
 
 from engine.errors import InputInvalid, OutputInvalid, ToolRejected, ToolTimeout, ToolUnavailable
 from engine.tools.calls import Call
-from engine.tools.http_answer import Rules
+from engine.tools.http.answer import Rules
 
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "te", "upgrade", "host"})
 """Headers that say how the request is cut into bytes and for whom; the client writes them, whatever the caller says."""

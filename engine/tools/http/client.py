@@ -14,10 +14,10 @@ import httpx2
 from engine.errors import Problem, ValidationFailed
 from engine.tools.calls import Arguments, Call
 from engine.tools.entry import ToolEntry
-from engine.tools.guard import Hosts, hosts, open_client
-from engine.tools.http_answer import Rules, value_of
-from engine.tools.http_exchange import Asked, exchange, headers_of, parsed
-from engine.tools.http_recipe import Recipe, as_text, asked, body, compile_recipe, with_query
+from engine.tools.http.answer import Rules, value_of
+from engine.tools.http.exchange import Asked, exchange, headers_of, parsed
+from engine.tools.http.guard import Hosts, hosts, open_client
+from engine.tools.http.recipe import Recipe, as_text, asked, body, compile_recipe, with_query
 
 RECIPES = 1000
 """Compiled entries that one process keeps; those of a catalog that was replaced go first."""

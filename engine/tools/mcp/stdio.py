@@ -23,9 +23,9 @@ from mcp_types import jsonrpc_message_adapter
 from engine.errors import ToolUnavailable
 from engine.settings import command_environment
 from engine.storable import storable
-from engine.tools.mcp_server import Reached
-from engine.tools.pipes import Reading, shown
-from engine.tools.processes import Process, Processes, no_room
+from engine.tools.children.pipes import Reading, shown
+from engine.tools.children.processes import Process, Processes, no_room
+from engine.tools.mcp.server import Reached
 
 GRACE = 2.0
 """Seconds between the end of a server's stdin and SIGTERM, and again until SIGKILL."""

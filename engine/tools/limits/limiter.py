@@ -16,11 +16,11 @@ from engine.db import Pool
 from engine.limits import PATIENCE
 from engine.service import Service, attempted
 from engine.store.workers import Process
-from engine.tools.breakers import Breakers
 from engine.tools.calls import Answer, Arguments, Call
 from engine.tools.entry import ToolEntry
-from engine.tools.slots import Slots
-from engine.tools.tokens import Bucket
+from engine.tools.limits.breakers import Breakers
+from engine.tools.limits.slots import Slots
+from engine.tools.limits.tokens import Bucket
 
 EXCHANGE = timedelta(seconds=1)
 """How often breakers are read and what was seen is written."""

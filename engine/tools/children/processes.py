@@ -1,6 +1,6 @@
 """Child processes of a worker, started by its warden: fresh, in a group of their own, and gone when they shall be.
 
-The worker runs threads and an event loop, from which forking is not safe; so the warden (engine/tools/warden.py)
+The worker runs threads and an event loop, from which forking is not safe; so the warden (warden.py)
 forks. It is started with the first process and again when it has died.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ToolUnavailable
-from engine.tools.warden import POLITELY
+from engine.tools.children.warden import POLITELY
 
 _WARDEN = Path(__file__).with_name("warden.py")
 _PATIENCE = 5.0

@@ -20,8 +20,8 @@ from engine.errors import InputInvalid, Problem, ValidationFailed
 from engine.template import Template, compile_template
 from engine.tools.calls import Arguments, Call
 from engine.tools.entry import ToolEntry
-from engine.tools.http_answer import BUSY, MAX_RESPONSE, SUCCESS, Rules, statuses
-from engine.tools.http_exchange import Asked, headers_of, parsed
+from engine.tools.http.answer import BUSY, MAX_RESPONSE, SUCCESS, Rules, statuses
+from engine.tools.http.exchange import Asked, headers_of, parsed
 
 BODIES = ("json", "form", "text")
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
