@@ -6,11 +6,11 @@ WITH found AS MATERIALIZED (
   FROM duework.due_work w WHERE w.id = %(run_id)s FOR UPDATE
 ), marked AS (
   UPDATE duework.due_work w SET cancel_reason = %(reason)s
-  FROM found f WHERE w.id = f.id AND w.slot = f.slot AND f.leased
+  FROM found f WHERE w.id = f.id AND w.slot + 0 = f.slot AND f.leased
   RETURNING w.id
 ), gone AS (
   DELETE FROM duework.due_work w USING found f
-  WHERE w.id = f.id AND w.slot = f.slot AND NOT f.leased
+  WHERE w.id = f.id AND w.slot + 0 = f.slot AND NOT f.leased
   RETURNING w.*
 ), runs AS (
   INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,

@@ -10,7 +10,7 @@ WITH mine AS MATERIALIZED (
   ORDER BY w.id
   FOR UPDATE
 ), gone AS (
-  DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot = m.slot
+  DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot + 0 = m.slot
   RETURNING w.*
 ), runs AS (
   INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,

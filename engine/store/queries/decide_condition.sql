@@ -35,7 +35,7 @@ WITH held AS MATERIALIZED (
                               ELSE 'superseded by a later probe or a change of the task' END AS reason
   FROM asked a WHERE a.decision IN ('false', 'still_true', 'superseded')
 ), gone AS (
-  DELETE FROM duework.due_work w USING quiet q WHERE w.id = q.id AND w.slot = q.slot
+  DELETE FROM duework.due_work w USING quiet q WHERE w.id = q.id AND w.slot + 0 = q.slot
   RETURNING w.id, w.key_slot
 ), grown AS (
   UPDATE duework.occurrence o SET last_for = q.scheduled_for, count = o.count + 1

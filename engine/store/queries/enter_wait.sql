@@ -11,7 +11,7 @@ WITH held AS MATERIALIZED (
   WHERE w.id = %(run_id)s AND w.fence = %(fence)s AND w.locked_until IS NOT NULL
   FOR NO KEY UPDATE
 ), marked AS (
-  UPDATE duework.due_work w SET linked = true FROM held h WHERE w.id = h.id AND w.slot = h.slot AND NOT h.linked
+  UPDATE duework.due_work w SET linked = true FROM held h WHERE w.id = h.id AND w.slot + 0 = h.slot AND NOT h.linked
 ), late AS (
   DELETE FROM duework.wait v USING held h
   WHERE v.run_id = h.id AND v.step = %(step)s AND v.item = %(item)s

@@ -20,7 +20,7 @@ WITH ready AS MATERIALIZED (
   FOR UPDATE SKIP LOCKED
 ), gone AS (
   DELETE FROM duework.due_work w USING (SELECT * FROM ready UNION ALL SELECT * FROM waiting) l
-  WHERE w.id = l.id AND w.slot = l.slot
+  WHERE w.id = l.id AND w.slot + 0 = l.slot
   RETURNING w.id, w.task_id, w.scheduled_for, w.waiting, w.concurrency_key, w.key_slot, w.linked
 ), told AS (
   UPDATE duework.occurrence o

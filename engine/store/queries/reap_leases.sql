@@ -27,13 +27,13 @@ WITH lost AS MATERIALIZED (
                      'failure', jsonb_build_object('status', 'expired', 'error', l.error)))
                    ELSE w.state END
   FROM lost l
-  WHERE w.id = l.id AND w.slot = l.slot AND (NOT l.spent OR l.mourned) AND l.cancel_reason IS NULL
+  WHERE w.id = l.id AND w.slot + 0 = l.slot AND (NOT l.spent OR l.mourned) AND l.cancel_reason IS NULL
   RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id,
             false AS final
 ), dead AS (
   DELETE FROM duework.due_work w
   USING lost l
-  WHERE w.id = l.id AND w.slot = l.slot AND (l.spent AND NOT l.mourned OR l.cancel_reason IS NOT NULL)
+  WHERE w.id = l.id AND w.slot + 0 = l.slot AND (l.spent AND NOT l.mourned OR l.cancel_reason IS NOT NULL)
   RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id,
             true AS final
 ), waited AS (

@@ -24,12 +24,12 @@ WITH input AS (
       expires_at = CASE WHEN h.started_at IS NULL THEN w.expires_at END,
       slot = duework.slot_for(h.at + make_interval(secs => h.delay), h.at)
   FROM held h
-  WHERE w.id = h.id AND w.slot = h.slot AND h.cancel_reason IS NULL
+  WHERE w.id = h.id AND w.slot + 0 = h.slot AND h.cancel_reason IS NULL
   RETURNING w.id
 ), gone AS (
   DELETE FROM duework.due_work w
   USING held h
-  WHERE w.id = h.id AND w.slot = h.slot AND h.cancel_reason IS NOT NULL
+  WHERE w.id = h.id AND w.slot + 0 = h.slot AND h.cancel_reason IS NOT NULL
   RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id
 ), runs AS (
   INSERT INTO duework.task_run (run_id, attempt, task_id, task_version, trigger, scheduled_for, params, event,

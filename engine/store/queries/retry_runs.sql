@@ -20,12 +20,12 @@ WITH input AS (
       slot = duework.slot_for(coalesce(%(now)s::timestamptz, now()) + make_interval(secs => i.delay),
                               coalesce(%(now)s::timestamptz, now()))
   FROM held h JOIN input i ON i.id = h.id
-  WHERE w.id = h.id AND w.slot = h.slot AND h.cancel_reason IS NULL
+  WHERE w.id = h.id AND w.slot + 0 = h.slot AND h.cancel_reason IS NULL
   RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id
 ), gone AS (
   DELETE FROM duework.due_work w
   USING held h
-  WHERE w.id = h.id AND w.slot = h.slot AND h.cancel_reason IS NOT NULL
+  WHERE w.id = h.id AND w.slot + 0 = h.slot AND h.cancel_reason IS NOT NULL
   RETURNING w.id, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.params, w.event, w.parent_run_id
 ), ended AS (
   SELECT * FROM back UNION ALL SELECT * FROM gone

@@ -11,7 +11,7 @@ WITH mine AS MATERIALIZED (
     AND w.locked_until IS NULL AND w.attempt = 0
   FOR UPDATE OF w
 ), gone AS (
-  DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot = m.slot
+  DELETE FROM duework.due_work w USING mine m WHERE w.id = m.id AND w.slot + 0 = m.slot
   RETURNING w.id, w.task_id, w.scheduled_for, w.concurrency_key, w.key_slot, w.linked
 )
 DELETE FROM duework.occurrence o USING gone g
