@@ -31,15 +31,16 @@ def lowered(text: str, start: int, end: int, severity: str) -> str:
 
     negated: "do not", "never" right before, two levels. quoted: a quotation mark opens right before the
     match and closes in its line, and the sentence discusses attacks: three levels. discussed: the sentence
-    discusses attacks: one level.
+    discusses attacks before it comes to the match: one level. What follows an order is written by who gives it.
     """
     before = _sentence_before(text, start)
     level = SEVERITIES.index(severity)
     if _NEGATED.search(before):
         level -= 2
-    sentence = f"{before} {_sentence_after(text, end)}"
-    if _DISCUSSED.search(sentence):
-        level -= 3 if _quoted(text, start, end) else 1
+    if _quoted(text, start, end):
+        level -= 3 if _DISCUSSED.search(f"{before} {_sentence_after(text, end)}") else 0
+    elif _DISCUSSED.search(before):
+        level -= 1
     return SEVERITIES[level] if level >= 0 else ""
 
 
