@@ -28,6 +28,10 @@ ENTRIES: list[dict[str, Any]] = [
     {"address": "t.patient", "retry": {"max_attempts": 3, "delay": "1ms"}},
     {"address": "t.strict", "input_schema": {"type": "object", "required": ["n"]}},
     {"address": "t.own", "secrets": ["OTHER"]},
+    {
+        "address": "t.hush",
+        "input_schema": {"type": "object", "properties": {"n": {"pattern": "^hush-", "maxLength": 20}}},
+    },
     {"address": "t.typed", "output_schema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
 ]
 

@@ -103,14 +103,15 @@ class Calling:
         except (ValidationFailed, OutputInvalid) as error:
             raise InputInvalid(f"with: {error}", errors=error.errors) from error
         checked: dict[str, Any] = entry.input.with_defaults({} if arguments is None else arguments)
-        problems = entry.input.check(checked)
+        # What the tool will see is what its schema is about: a secret's own form, not its placeholder's.
+        problems = entry.input.check(self._revealed(entry, checked))
         if problems:
             text = f"the input of {entry.address} is not valid: {_first(problems)}"
             raise InputInvalid(text, errors=problems)
         return checked
 
     def _revealed(self, entry: ToolEntry, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments with their secrets, just before the call."""
+        """The arguments with their secrets: for the schema's eyes, and for the call."""
         if entry.address in STORING and self.secrets.conceal(arguments) != arguments:
             raise InputInvalid(
                 f"{entry.address} stores its input, and a secret is never stored; "

@@ -64,6 +64,20 @@ async def test_a_run_that_goes_on_hides_what_an_earlier_attempt_was_given() -> N
     assert clean(outcome, again)
 
 
+@pytest.mark.parametrize(
+    ("text", "status"), [("${secrets.TOKEN}", "succeeded"), ("x${secrets.TOKEN}", "failed")]
+)
+async def test_a_secret_is_held_against_the_schema_as_the_tool_sees_it(text: str, status: str) -> None:
+    """Its own form fits a pattern and a length, or does not; the refusal quotes none of it."""
+    stage = Stage()
+    outcome = await stage.run(step("a", "t.hush", with_={"n": text}))
+    assert outcome.status == status
+    assert [arguments for _, arguments, _ in stage.calls] == [{"n": SECRET}] * (status == "succeeded")
+    assert clean(outcome, stage)
+    if status == "failed":
+        assert code(outcome) == "input_invalid"
+
+
 async def test_a_tool_is_given_its_own_secrets_only() -> None:
     """What its catalog entry does not name reaches it in no way; the run says which secret it was."""
     for given in (TOKEN, {"deep": [{"x": "Bearer ${secrets.TOKEN}"}]}):

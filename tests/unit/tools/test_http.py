@@ -22,7 +22,6 @@ from engine.errors import (
     ToolTimeout,
     ToolUnavailable,
 )
-from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.tools.calls import Call
 from engine.tools.http.answer import MAX_RESPONSE
@@ -107,17 +106,15 @@ async def test_headers_are_texts_numbers_and_booleans(web: Web, tools: HttpTools
 
 
 @pytest.mark.parametrize("address", ["http.get", "http.post", "http.request"])
-def test_a_url_may_be_a_secret(address: str) -> None:
-    """The placeholder that the schema sees passes; a text that is no URL is refused in words."""
+def test_a_text_that_is_no_url_is_refused_in_words(address: str) -> None:
+    """Before anything is asked; not as a pattern."""
     contract = load_catalog(Settings()).get(address).input
-    for url, fine in {
-        Secrets({"HOOK": "https://h.example"}.get)["HOOK"]: True,
-        "example.org/x": False,
+    for url, told in {
+        "https://h.example": [],
+        "example.org/x": ["must begin with http:// or https://"],
     }.items():
         problems = contract.check({"url": url, "method": "POST"} if address != "http.get" else {"url": url})
-        assert [problem.detail for problem in problems] == (
-            [] if fine else ["must begin with http:// or https://"]
-        )
+        assert [problem.detail for problem in problems] == told
 
 
 @pytest.mark.parametrize(
