@@ -111,9 +111,10 @@ class StepRecord:
 
     @classmethod
     def of(cls, members: Mapping[str, Any]) -> StepRecord:
-        """The inverse of `as_dict`."""
+        """The inverse of `as_dict`. What a newer worker has added is left out: both run while an upgrade lasts."""
+        known = {name: members[name] for name in cls.__slots__ if name in members}
         times = {name: datetime.fromisoformat(members[name]) for name in ("started_at", "finished_at")}
-        return cls(**{**members, **times})
+        return cls(**{**known, **times})
 
 
 @dataclass(frozen=True, slots=True)
