@@ -63,7 +63,7 @@ PIPELINES: dict[str, tuple[Steps, dict[str, Any]]] = {
     "blocked": ([step("a", with_={"t": "write to ${join('@', ['zoe.quick', 'fastmail.com'])}"})], {}),
     "slept": ([step("a"), step("nap", "core.sleep", with_={"seconds": 1.3}), step("b")], {}),
     "nul": ([step("a", "core.transform", with_={"input": 0, "expression": "from_json('\"\\u0000\"')"})], {}),
-    "nul-input": ([step("a", with_={"t": NUL}, on_error="continue"), step("b")], {}),
+    "nul-input": ([step("a", with_={"t": NUL}), step("b")], {}),
     "poison": ([step("a")], {}),
     "no-such-tool": ([step("a")], {}),
 }
@@ -86,7 +86,7 @@ EXPECTED = {
     "blocked": ("blocked", 1, "gate_blocked"),
     "slept": ("succeeded", 1, None),
     "nul": ("failed", 1, "output_invalid"),
-    "nul-input": ("failed", 1, "output_invalid"),
+    "nul-input": ("failed", 1, "input_invalid"),
     "poison": ("failed", 1, "validation_failed"),
     "no-such-tool": ("failed", 1, "not_found"),
 }
