@@ -4,6 +4,7 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3.13 python3,
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))) python3)
 BIN := .venv/bin
 ARGS ?=
+WALK ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint fmt docs bench chaos lock
@@ -37,8 +38,9 @@ docs: venv ## write the reference pages from the code; check that every link lea
 bench: venv ## measure how fast workers drain the queue, beside a bare SQL loop
 	$(BIN)/python -m tests.load.drain --jobs 20000 $(ARGS)
 
-chaos: venv ## the tests that kill processes
+chaos: venv ## the tests that kill processes, and the random walk; WALK="--seed N" walks that seed again
 	$(BIN)/python -m pytest tests/chaos $(ARGS)
+	$(BIN)/python -m tests.chaos.walk $(WALK)
 
 lock: venv ## write the lock files anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(BIN)/uv $(COMPILE) --extra embedded --extra mcp --group dev --output-file requirements.lock $(ARGS)
