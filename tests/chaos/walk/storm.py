@@ -143,9 +143,12 @@ class Storm:
             self.world.note(f"{worker.id} will die at statement {left} from now")
 
     async def _lose(self) -> None:
-        if self.world.kills < DEATHS and (lost := await rows(self.conn, LOSE)):
-            self.world.kills += 1
-            self.world.note(f"the lease of run {lost[0]['id']} runs out under its worker")
+        if self.world.kills >= DEATHS:
+            return
+        with suppress(psycopg.errors.SerializationFailure):  # its worker has just moved the row: nothing is lost
+            for lost in await rows(self.conn, LOSE):
+                self.world.kills += 1
+                self.world.note(f"the lease of run {lost['id']} runs out under its worker")
 
     async def _drain(self) -> None:
         place = self.world.dice.randrange(len(self.workers))
