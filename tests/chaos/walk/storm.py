@@ -145,7 +145,8 @@ class Storm:
     async def _lose(self) -> None:
         if self.world.kills >= DEATHS:
             return
-        with suppress(psycopg.errors.SerializationFailure):  # its worker has just moved the row: nothing is lost
+        # Its worker may just have moved the row to another partition: then nothing is lost.
+        with suppress(psycopg.errors.SerializationFailure):
             for lost in await rows(self.conn, LOSE):
                 self.world.kills += 1
                 self.world.note(f"the lease of run {lost['id']} runs out under its worker")
