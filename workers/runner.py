@@ -249,8 +249,11 @@ class Runner:
         raise LeaseLost(f"run {lease.run_id} is no longer held under fence {lease.fence}")
 
     async def _park(self, held: Held, outcome: Outcome) -> None:
-        """Keep every finished step, so that the next lease goes on where this one waits."""
-        for record in outcome.steps:
+        """Keep every finished step, so that the next lease goes on where this one waits.
+
+        Items first: a foreach that is known to have ended is one whose items are known, wherever the lease is lost.
+        """
+        for record in sorted(outcome.steps, key=lambda one: one.item is None):
             if (record.step, record.item) not in held.kept:
                 await self._checkpoint(held, record)
 

@@ -134,11 +134,16 @@ async def test_what_waits_between_two_attempts_is_canceled_with_its_run(
     assert await ended(conn, lease.run_id) == [("waits", None, "canceled")]
 
 
+async def taken(conn: Connection) -> Held:
+    """The next lease, of a run that has not been under way before."""
+    now = time.monotonic()
+    return Held(await lease_one(conn, seconds=300), now + 300, now, now)
+
+
 async def held(conn: Connection) -> Held:
     """The next lease, as a worker takes it."""
-    lease = await lease_one(conn, seconds=300)
-    now = time.monotonic()
-    made = Held(lease, now + 300, now, now)
+    made = await taken(conn)
+    lease = made.lease
     made.resume(StepRecord.of(one) for one in (await leases.checkpoints(conn, [lease.run_id]))[lease.run_id])
     return made
 
@@ -188,6 +193,31 @@ async def test_a_result_that_cannot_be_stored_takes_no_checkpoint_with_it(
     await settle(pool, bad)
     assert await one(conn, "SELECT status FROM duework.runs") == "failed"
     assert await ended(conn, lease.run_id) == [("done", None, "succeeded")]
+
+
+async def test_a_list_has_not_ended_before_its_items_are_kept(
+    conn: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease that is lost while the run parks leaves no end of a foreach without the results of its items."""
+    write = leases.checkpoint
+
+    async def lost(conn: Connection, run_id: UUID, fence: int, name: str, item: int, kept: Any) -> bool:
+        return item != 0 and await write(conn, run_id, fence, name, item, kept)
+
+    monkeypatch.setattr(leases, "checkpoint", lost)
+    steps = [
+        step("each", foreach=[1, 2], with_={"n": "${item}"}),
+        step("nap", "core.sleep", with_={"seconds": 3600}),
+    ]
+    await queue(conn, await make_task(conn, steps=steps))
+    settings = Settings()
+    async with open_toolbox(settings, pool) as toolbox:
+        runner = Runner(settings, pool, toolbox, load_catalog(settings), Metrics())
+        assert await runner.run(await taken(conn)) is None
+    kept = await rows(
+        conn, "SELECT item, record ->> 'status' AS status FROM duework.checkpoint WHERE step = 'each'"
+    )
+    assert [(row["item"], row["status"]) for row in kept] == [(-1, "running")]
 
 
 async def test_a_checkpoint_that_was_written_unheard_goes_with_its_run(
