@@ -254,10 +254,12 @@ async def test_an_outage_forgets_no_failure(conn: Connection, pool: Pool) -> Non
     watch = FailureWatch(pool, "worker-1")
     watch.note(task["id"])
     cut = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE datname = current_database() AND application_name = 'duework-test' AND pid <> %s"""
-    await rows(conn, cut, conn.info.backend_pid)
-    service = asyncio.create_task(Service("workers.failures", watch.check, timedelta(0)).run())
+      WHERE datname = current_database() AND application_name = 'duework-test' AND wait_event_type = 'Lock'"""
     with capture_logs() as logs:
+        async with conn.transaction():  # the look waits for the table, and its connection is cut meanwhile
+            await conn.execute("LOCK TABLE duework.task")
+            service = asyncio.create_task(Service("workers.failures", watch.check, timedelta(0)).run())
+            await until(conn, cut)
         await until(conn, PAUSED)
     service.cancel()
     await asyncio.wait([service])

@@ -55,9 +55,9 @@ def test_drain(server_url: str) -> None:
 
 
 def test_keys(server_url: str) -> None:
-    """The cost of concurrency keys is measured for rows without one, with one, and behind one."""
+    """The cost of concurrency keys is measured for rows without one, with one, and behind one; and the lease alone."""
     told = printed("keys", server_url, "--jobs", "200", "--waiting", "300", "--rounds", "1")
-    assert len(told.splitlines()) == 3 + 7
+    assert len(told.splitlines()) == 3 + 7 + 3
 
 
 def test_ticks(server_url: str) -> None:
