@@ -46,6 +46,18 @@ async def answer(_entry: ToolEntry, arguments: Any, _call: Call) -> Any:
     return arguments
 
 
+async def persist(
+    limiter: Limiter, entry: ToolEntry, begin: Callable[..., Awaitable[Any]], calls: int
+) -> None:
+    """So many calls, one after the other, each asked for until it is let in."""
+    while calls:
+        try:
+            await limiter.call(entry, {}, call(), begin)
+        except Parked:
+            continue
+        calls -= 1
+
+
 def failing(error: BaseException) -> Callable[..., Awaitable[Any]]:
     """A tool that does not."""
 
@@ -83,16 +95,7 @@ async def test_no_more_calls_at_once_than_the_limit(limiters: list[Limiter], poo
         inside.discard(own)
         done += 1
 
-    async def caller(limiter: Limiter) -> None:
-        left = 5
-        while left:
-            try:
-                await limiter.call(entry, {}, call(), begin)
-            except Parked:
-                continue
-            left -= 1
-
-    await asyncio.gather(*(caller(limiter) for limiter in limiters for _ in range(6)))
+    await asyncio.gather(*(persist(limiter, entry, begin, 5) for limiter in limiters for _ in range(6)))
     assert (most, done) == (2, HOSTS * 6 * 5)
     await poll_until(lambda: not any(limiter.slots.held for limiter in limiters))
 
@@ -217,16 +220,7 @@ async def test_no_window_has_more_calls_than_limit_and_burst(limiters: list[Limi
     async def begin(_entry: ToolEntry, _arguments: Any, _call: Call) -> None:
         begun.append(monotonic())
 
-    async def caller(limiter: Limiter) -> None:
-        left = 8
-        while left:
-            try:
-                await limiter.call(entry, {}, call(), begin)
-            except Parked:
-                continue
-            left -= 1
-
-    await asyncio.gather(*(caller(limiter) for limiter in limiters for _ in range(5)))
+    await asyncio.gather(*(persist(limiter, entry, begin, 8) for limiter in limiters for _ in range(5)))
     windows = [sum(start <= other < start + 1 for other in begun) for start in begun]
     assert len(begun) == HOSTS * 5 * 8
     assert max(windows) <= 60

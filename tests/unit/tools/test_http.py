@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -30,7 +30,7 @@ from engine.tools.registry import load_catalog
 from engine.tools.toolbox import open_toolbox
 from tests.unit.tools.entries import entry
 from tests.unit.tools.names import resolving
-from tests.web import Web, web_server
+from tests.web import Web
 
 CALL = Call(UUID(int=7), "fetch", "run:fetch", fence=42, attempt=1, timeout=timedelta(seconds=10))
 OURS = {
@@ -40,28 +40,6 @@ OURS = {
     "duework-step": ["fetch"],
     "traceparent": [CALL.traceparent],
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Web]:
-    """One server for the module; each test looks at what it asked itself."""
-    with web_server() as web:
-        yield web
-
-
-@pytest.fixture
-def web(server: Web) -> Web:
-    """The server, with nothing asked yet."""
-    server.asked.clear()
-    return server
-
-
-@pytest.fixture
-async def tools() -> AsyncIterator[HttpTools]:
-    """Tools that may reach the loopback server."""
-    made = HttpTools(["127.0.0.1"])
-    yield made
-    await made.close()
 
 
 async def test_answers_are_parsed_by_their_type(web: Web, tools: HttpTools) -> None:

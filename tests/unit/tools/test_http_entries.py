@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,34 +27,11 @@ from engine.tools.calls import Call
 from engine.tools.http.answer import retry_after
 from engine.tools.http.client import HttpTools
 from tests.unit.tools.entries import entry
-from tests.web import Asked, Web, web_server
+from tests.web import Asked, Web
 
 CALL = Call(UUID(int=7), "fetch", "run:fetch", fence=42, attempt=1, timeout=timedelta(seconds=10))
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 TOKEN = "s3cr3t/with {braces}"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Web]:
-    """One server for the module; each test looks at what it asked itself."""
-    with web_server() as web:
-        yield web
-
-
-@pytest.fixture
-def web(server: Web) -> Web:
-    """The server, with nothing asked yet and no answers of its own."""
-    server.asked.clear()
-    server.answers.clear()
-    return server
-
-
-@pytest.fixture
-async def tools() -> AsyncIterator[HttpTools]:
-    """Tools that may reach the loopback server."""
-    made = HttpTools(["127.0.0.1"])
-    yield made
-    await made.close()
 
 
 @asynccontextmanager

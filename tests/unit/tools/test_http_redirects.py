@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,32 +17,10 @@ from engine.tools.calls import Call
 from engine.tools.http.client import HttpTools
 from engine.tools.http.exchange import Asked, redirected
 from tests.unit.tools.entries import entry
-from tests.web import Web, web_server
+from tests.web import Web
 
 CALL = Call(UUID(int=7), "fetch", "run:fetch", fence=42, attempt=1, timeout=timedelta(seconds=10))
 TO = httpx2.URL("https://api.example/v1/a?x=1")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Web]:
-    """One server for the module; each test looks at what it asked itself."""
-    with web_server() as web:
-        yield web
-
-
-@pytest.fixture
-def web(server: Web) -> Web:
-    """The server, with nothing asked yet."""
-    server.asked.clear()
-    return server
-
-
-@pytest.fixture
-async def tools() -> AsyncIterator[HttpTools]:
-    """Tools that may reach the loopback server by its address, not by its name."""
-    made = HttpTools(["127.0.0.1"])
-    yield made
-    await made.close()
 
 
 def leading(web: Web, *targets: str, status: int = 302) -> str:
