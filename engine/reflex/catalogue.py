@@ -63,6 +63,12 @@ def pii_kinds() -> frozenset[str]:
     return frozenset(row.kind for row in patterns() if row.category == "pii")
 
 
+@cache
+def injection_families() -> frozenset[str]:
+    """The families of prompt injection that the gate knows."""
+    return frozenset(row.kind for row in patterns() if row.category == "injection")
+
+
 def _read(name: str) -> list[Pattern]:
     text = resources.files("engine.reflex").joinpath("patterns", f"{name}.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
