@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import policy
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -157,8 +159,16 @@ def _check_headers(message: EmailMessage) -> None:
     for part in message.walk():
         for name, value in part.items():
             written = _FORM.clone(utf8=True).fold(name, value), _FORM.fold(name, value)
-            if _CONTROL.search(str(value)) or any(map(_BROKEN.search, written)):
+            if _CONTROL.search(str(value) + _decoded(value)) or any(map(_BROKEN.search, written)):
                 raise InputInvalid(f"an encoded word (=?…?=) in {name} stands for a line break or the like")
+
+
+def _decoded(value: str) -> str:
+    """What a receiver may read in a header; Pythons differ in the encoded words that they read themselves."""
+    try:
+        return str(make_header(decode_header(str(value))))
+    except (HeaderParseError, LookupError, UnicodeError):  # no encoded word that anybody could read
+        return ""
 
 
 def _fill(message: EmailMessage, arguments: Arguments) -> None:
