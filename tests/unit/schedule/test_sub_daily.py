@@ -98,6 +98,8 @@ class Beat:
         """The positions of one period's set that BYSETPOS names."""
         if "BYSETPOS" not in self.text():
             return group
+        if min(map(abs, self.places)) > max(len(self.minutes), 1) * max(len(self.seconds), 1):
+            return []  # refused, though an hour in which the clock moves by half an hour may show a minute twice
         size = len(group)
         wanted = {place - 1 if place > 0 else size + place for place in self.places}
         return [group[place] for place in sorted(wanted) if 0 <= place < size]
