@@ -1,5 +1,6 @@
 """The reflex gate: finds personal data, credentials and prompt injection, and says what to do about them."""
 
+from engine.reflex.cleaning import cleaned
 from engine.reflex.detection import mask, scan
 from engine.reflex.judging import judge
 from engine.reflex.policy import DEFAULT_POLICY, Policy, below_floor, parse_policy, strictest, written
@@ -11,6 +12,7 @@ __all__ = [
     "Policy",
     "Verdict",
     "below_floor",
+    "cleaned",
     "judge",
     "mask",
     "parse_policy",

@@ -15,8 +15,12 @@ from engine.reflex.memory import Memory
 ACT_FROM = 0.5
 """Confidence from which the gate acts. What lies below (addresses of private networks) is reported only."""
 
-_ROUNDS = 4
-_ALL_MASKED = "[MASKED]"
+MASK_FROM = "high"
+"""Severity from which an injection is masked in logs and messages: where the default policy blocks it."""
+
+ROUNDS = 4
+ALL_MASKED = "[MASKED]"
+"""What stands for a text that does not come to an end of being masked."""
 
 
 @cache
@@ -35,17 +39,31 @@ def scan(text: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def mask(text: str) -> str:
-    """`text` with each personal datum and credential replaced by its mark, for logs and error messages.
+    """`text` with each personal datum, credential and injection of high severity replaced by its mark, for logs and
+    error messages.
 
     Masking can bring to light what a longer value had covered, so it is repeated until nothing is left; a text
     that was made to go on and on is masked as a whole.
     """
-    for _ in range(_ROUNDS):
-        found = [hit for hit in hits(text) if hit.category == "pii" and hit.confidence >= ACT_FROM]
+    for _ in range(ROUNDS):
+        found = harmful(hits(text))
         if not found:
             return text
         text = replaced(text, found)
-    return _ALL_MASKED
+    return ALL_MASKED
+
+
+def harmful(found: list[Hit]) -> list[Hit]:
+    """Those of `found`, which is in order, that belong in no log and no message; overlapping ones are one."""
+    kept: list[Hit] = []
+    for hit in found:
+        if not (hit.confidence >= ACT_FROM if hit.category == "pii" else at_least(hit.severity, MASK_FROM)):
+            continue
+        if kept and hit.start < kept[-1].end:
+            kept[-1] = kept[-1]._replace(end=max(hit.end, kept[-1].end))
+        else:
+            kept.append(hit)
+    return kept
 
 
 def replaced(text: str, found: list[Hit]) -> str:

@@ -35,9 +35,11 @@ class Path(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A stretch of the joined text: where it begins there, where in its string, and whose string it is."""
+    """A stretch of the joined text: where it begins and ends there, where it begins in its string, and whose string
+    it is."""
 
     joined: int
+    end: int
     offset: int
     path: Path | None
     key: bool
@@ -67,15 +69,20 @@ class Joined:
             text = text.replace("\0", " ")
         if exempt and "\ue000" in text:
             for offset, part in _without_tokens(text, exempt):
-                self.pieces.append(Piece(self.length, offset, path, key))
+                self.pieces.append(Piece(self.length, self.length + len(part), offset, path, key))
                 self.add(part + SEPARATOR)
         else:
-            self.pieces.append(Piece(self.length, 0, path, key))
+            self.pieces.append(Piece(self.length, self.length + len(text), 0, path, key))
             self.add(text)
 
-    def piece_at(self, place: int) -> Piece:
-        """The piece that covers offset `place` of the text."""
-        return self.pieces[bisect_right(self.pieces, place, key=_start) - 1]
+    def home(self, start: int, end: int) -> tuple[Piece, int, int] | None:
+        """The piece in which `start:end` of the text ends, and what of it lies there; None for what lies between
+        pieces: a list's key repeated for an item, which is found where it stands."""
+        index = bisect_right(self.pieces, end - 1, key=_start) - 1
+        if index < 0 or self.pieces[index].end <= start:
+            return None
+        piece = self.pieces[index]
+        return piece, max(start, piece.joined), min(end, piece.end)
 
 
 def join(value: Any, exempt: Exempt | None = None) -> Joined:
