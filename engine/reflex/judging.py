@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 from engine.reflex.detection import ACT_FROM, at_least, hits
+from engine.reflex.digests import Fingerprint, Match, Pardon
 from engine.reflex.findings import Hit, mark, masked
 from engine.reflex.policy import ACTIONS, Policy
 from engine.reflex.redaction import redacted
@@ -17,27 +19,47 @@ _ROUNDS = 3  # redacting can bring a value to light that a longer one had covere
 Acted = tuple[Hit, Piece, Action]
 
 
-def judge(value: Any, policy: Policy, *, exempt: Exempt | None = None) -> Verdict:
+def judge(
+    value: Any,
+    policy: Policy,
+    *,
+    exempt: Exempt | None = None,
+    pardoned: Pardon | None = None,
+    fingerprint: Fingerprint | None = None,
+) -> Verdict:
     """The verdict on any JSON value: strings, numbers and keys, keys also as context of what they name.
 
     Text between U+E000 and U+E001 for which `exempt(token)` answers True (it gets the token with both signs)
-    is neither judged nor altered; any other such text is judged like the rest. The caller looks at
-    `policy.on`. Raises GateUnavailable when the matcher cannot work.
+    is neither judged nor altered; any other such text is judged like the rest. A hit that is `pardoned` stays as it
+    is, and is no finding. After block, each finding that blocks has its `fingerprint` as its digest. Both are asked
+    of nothing but what the policy acts on. The caller looks at `policy.on`. Raises GateUnavailable when the matcher
+    cannot work.
     """
     joined = join(value, exempt)
-    text = joined.text
-    acted = list(_acted(joined, text, policy))
+    acted = list(_acted(joined, joined.text, policy))
+    dirty = _dirty_keys(acted)  # before any is pardoned: a pointer shows no pardoned key either
+    acted = _unpardoned(acted, joined.text, pardoned)
     if not acted:
         return Verdict("pass", (), value)
     action = _strictest(acted)
-    findings = _findings(text, acted)
-    if action != "redact":
-        return Verdict(action, findings, None if action == "block" else value)
-    clean = _clean(value, joined, acted, policy, exempt)
-    return Verdict("block", findings, None) if clean is None else Verdict("redact", findings, clean)
+    if action == "redact":
+        clean = _clean(value, joined, acted, policy, exempt, pardoned)
+        if clean is not None:
+            return Verdict("redact", _findings(joined.text, acted, dirty), clean)
+        action = "block"
+    if action != "block":
+        return Verdict(action, _findings(joined.text, acted, dirty), value)
+    return Verdict("block", _findings(joined.text, acted, dirty, fingerprint), None)
 
 
-def _clean(value: Any, joined: Joined, acted: list[Acted], policy: Policy, exempt: Exempt | None) -> Any:
+def _clean(
+    value: Any,
+    joined: Joined,
+    acted: list[Acted],
+    policy: Policy,
+    exempt: Exempt | None,
+    pardoned: Pardon | None,
+) -> Any:
     """`value` redacted until nothing is left to redact; None if that does not come to an end."""
     for _ in range(_ROUNDS):
         spans = [(piece, hit.start - piece.joined, hit.end - piece.joined, mark(hit.kind))
@@ -45,9 +67,21 @@ def _clean(value: Any, joined: Joined, acted: list[Acted], policy: Policy, exemp
         value = redacted(value, spans)
         joined = join(value, exempt)
         acted = [entry for entry in _acted(joined, joined.text, policy) if entry[2] == "redact"]
+        acted = _unpardoned(acted, joined.text, pardoned)
         if not acted:
             return value
     return None
+
+
+def _unpardoned(acted: list[Acted], text: str, pardoned: Pardon | None) -> list[Acted]:
+    if pardoned is None:
+        return acted
+    return [(hit, piece, action) for hit, piece, action in acted if not pardoned(_match(text, hit, piece))]
+
+
+def _match(text: str, hit: Hit, piece: Piece) -> Match:
+    pointer = _pointer(piece.path, {})
+    return Match(hit.category, hit.kind, hit.rule, pointer, text[hit.start : hit.end], piece.key)
 
 
 def _acted(joined: Joined, text: str, policy: Policy) -> Iterator[Acted]:
@@ -55,10 +89,9 @@ def _acted(joined: Joined, text: str, policy: Policy) -> Iterator[Acted]:
         action = _action(hit, policy)
         if action == "pass":
             continue
-        found = joined.home(hit.start, hit.end)
-        if found and (not policy.at or not _granted(hit, found[0], policy)):
-            piece, start, end = found
-            yield hit._replace(start=start, end=end), piece, action
+        piece = joined.piece_at(hit.end - 1)
+        if not policy.at or not _granted(hit, piece, policy):
+            yield hit._replace(start=max(hit.start, piece.joined)), piece, action
 
 
 def _action(hit: Hit, policy: Policy) -> Action:
@@ -85,9 +118,18 @@ def _strictest(acted: list[Acted]) -> Action:
     return max((action for _, _, action in acted), key=lambda action: ACTIONS.index(action))
 
 
-def _findings(text: str, acted: list[Acted]) -> tuple[Finding, ...]:
-    dirty = _dirty_keys(acted)
-    return tuple(_finding(text, hit, piece, action, dirty) for hit, piece, action in acted)
+def _findings(
+    text: str, acted: list[Acted], dirty: dict[str, str], fingerprint: Fingerprint | None = None
+) -> tuple[Finding, ...]:
+    """The findings; with a `fingerprint`, those that block are digested, or all where redacting failed."""
+    found = [_finding(text, hit, piece, action, dirty) for hit, piece, action in acted]
+    if fingerprint is not None:
+        guilty = "block" if any(one.action == "block" for one in found) else "redact"
+        found = [
+            replace(one, digest=fingerprint(_match(text, hit, piece))) if action == guilty else one
+            for one, (hit, piece, action) in zip(found, acted, strict=True)
+        ]
+    return tuple(found)
 
 
 def _finding(text: str, hit: Hit, piece: Piece, action: Action, dirty: dict[str, str]) -> Finding:

@@ -16,7 +16,7 @@ class Finding:
     member; `start` and `end` are half-open offsets into that string, into the digits of that number, or into
     the member's key. Keys that themselves hold findings are masked in every pointer. `severity` is "" for
     PII, `confidence` 0 for injection. `masked` keeps at most two characters at each end, and is "" for
-    injection.
+    injection. `digest` is set where a run is blocked: the keyed digest by which a release knows it again.
     """
 
     category: Literal["pii", "injection"]
@@ -29,12 +29,13 @@ class Finding:
     action: Action
     severity: str = ""
     confidence: float = 0.0
+    digest: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form; safe to store, log and return."""
         measure = {"confidence": self.confidence} if self.category == "pii" else {"severity": self.severity}
         name = "kind" if self.category == "pii" else "family"
-        shown = {"masked": self.masked} if self.masked else {}
+        shown = {name: text for name in ("masked", "digest") if (text := getattr(self, name))}
         place = {"pointer": self.pointer, "start": self.start, "end": self.end}
         return {
             "category": self.category,
