@@ -1,5 +1,6 @@
 """The reflex gate: finds personal data, credentials and prompt injection, and says what to do about them."""
 
+from engine.reflex.cleaning import cleaned
 from engine.reflex.detection import mask, scan
 from engine.reflex.digests import Match, digest
 from engine.reflex.judging import judge
@@ -13,6 +14,7 @@ __all__ = [
     "Policy",
     "Verdict",
     "below_floor",
+    "cleaned",
     "digest",
     "judge",
     "mask",

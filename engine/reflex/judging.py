@@ -89,9 +89,10 @@ def _acted(joined: Joined, text: str, policy: Policy) -> Iterator[Acted]:
         action = _action(hit, policy)
         if action == "pass":
             continue
-        piece = joined.piece_at(hit.end - 1)
-        if not policy.at or not _granted(hit, piece, policy):
-            yield hit._replace(start=max(hit.start, piece.joined)), piece, action
+        found = joined.home(hit.start, hit.end)
+        if found and (not policy.at or not _granted(hit, found[0], policy)):
+            piece, start, end = found
+            yield hit._replace(start=start, end=end), piece, action
 
 
 def _action(hit: Hit, policy: Policy) -> Action:
