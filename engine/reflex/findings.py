@@ -9,6 +9,10 @@ SEVERITIES = ("low", "medium", "high", "critical")
 
 MASK = "•••"
 
+UNKNOWN = "unknown"
+"""Category of a hit whose kind of personal data only a remote gate knows: no policy here can speak of it, so it
+blocks."""
+
 
 class Hit(NamedTuple):
     """A match: `kind` is a PII kind or an injection family, `rule` the pattern's name.

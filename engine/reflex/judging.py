@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from engine.reflex.detection import ACT_FROM, at_least, hits
 from engine.reflex.digests import Fingerprint, Match, Pardon
-from engine.reflex.findings import Hit, mark, masked
+from engine.reflex.findings import UNKNOWN, Hit, mark, masked
 from engine.reflex.policy import ACTIONS, Policy
 from engine.reflex.redaction import redacted
 from engine.reflex.verdict import Action, Finding, Verdict
@@ -17,6 +17,8 @@ from engine.reflex.walk import Exempt, Joined, Path, Piece, join
 _ROUNDS = 3  # redacting can bring a value to light that a longer one had covered; then once more
 
 Acted = tuple[Hit, Piece, Action]
+Search = Callable[[str], Sequence[Hit]]
+"""Finds the hits in a text, in order; they may overlap."""
 
 
 def judge(
@@ -26,24 +28,25 @@ def judge(
     exempt: Exempt | None = None,
     pardoned: Pardon | None = None,
     fingerprint: Fingerprint | None = None,
+    search: Search = hits,
 ) -> Verdict:
     """The verdict on any JSON value: strings, numbers and keys, keys also as context of what they name.
 
     Text between U+E000 and U+E001 for which `exempt(token)` answers True (it gets the token with both signs)
     is neither judged nor altered; any other such text is judged like the rest. A hit that is `pardoned` stays as it
     is, and is no finding. After block, each finding that blocks has its `fingerprint` as its digest. Both are asked
-    of nothing but what the policy acts on. The caller looks at `policy.on`. Raises GateUnavailable when the matcher
-    cannot work.
+    of nothing but what the policy acts on. What is found is what `search` finds, which is asked again for what
+    redacting leaves. The caller looks at `policy.on`. Raises GateUnavailable when the matcher cannot work.
     """
     joined = join(value, exempt)
-    acted = list(_acted(joined, joined.text, policy))
+    acted = list(_acted(joined, search(joined.text), policy))
     dirty = _dirty_keys(acted)  # before any is pardoned: a pointer shows no pardoned key either
     acted = _unpardoned(acted, joined.text, pardoned)
     if not acted:
         return Verdict("pass", (), value)
     action = _strictest(acted)
     if action == "redact":
-        clean = _clean(value, joined, acted, policy, exempt, pardoned)
+        clean = _clean(value, joined, acted, policy, exempt, pardoned, search)
         if clean is not None:
             return Verdict("redact", _findings(joined.text, acted, dirty), clean)
         action = "block"
@@ -59,6 +62,7 @@ def _clean(
     policy: Policy,
     exempt: Exempt | None,
     pardoned: Pardon | None,
+    search: Search,
 ) -> Any:
     """`value` redacted until nothing is left to redact; None if that does not come to an end."""
     for _ in range(_ROUNDS):
@@ -66,7 +70,7 @@ def _clean(
                  for hit, piece, action in acted if action == "redact"]  # fmt: skip
         value = redacted(value, spans)
         joined = join(value, exempt)
-        acted = [entry for entry in _acted(joined, joined.text, policy) if entry[2] == "redact"]
+        acted = [entry for entry in _acted(joined, search(joined.text), policy) if entry[2] == "redact"]
         acted = _unpardoned(acted, joined.text, pardoned)
         if not acted:
             return value
@@ -84,14 +88,14 @@ def _match(text: str, hit: Hit, piece: Piece) -> Match:
     return Match(hit.category, hit.kind, hit.rule, pointer, text[hit.start : hit.end], piece.key)
 
 
-def _acted(joined: Joined, text: str, policy: Policy) -> Iterator[Acted]:
-    for hit in hits(text):
+def _acted(joined: Joined, found: Sequence[Hit], policy: Policy) -> Iterator[Acted]:
+    for hit in found:
         action = _action(hit, policy)
         if action == "pass":
             continue
-        found = joined.home(hit.start, hit.end)
-        if found and (not policy.at or not _granted(hit, found[0], policy)):
-            piece, start, end = found
+        home = joined.home(hit.start, hit.end)
+        if home and (not policy.at or not _granted(hit, home[0], policy)):
+            piece, start, end = home
             yield hit._replace(start=start, end=end), piece, action
 
 
@@ -99,6 +103,8 @@ def _action(hit: Hit, policy: Policy) -> Action:
     if hit.category == "pii":
         passed = hit.kind in policy.allow or hit.confidence < ACT_FROM
         wanted: str = "allow" if passed else policy.pii
+    elif hit.category == UNKNOWN:
+        wanted = "block"
     else:
         wanted = policy.injection if at_least(hit.severity, policy.threshold) else "allow"
     return _ACTION_OF[wanted]
@@ -135,7 +141,7 @@ def _findings(
 
 def _finding(text: str, hit: Hit, piece: Piece, action: Action, dirty: dict[str, str]) -> Finding:
     shift = piece.offset - piece.joined
-    category: Literal["pii", "injection"] = "pii" if hit.category == "pii" else "injection"
+    category: Literal["pii", "injection"] = "injection" if hit.category == "injection" else "pii"
     return Finding(
         category=category,
         kind_or_family=hit.kind,

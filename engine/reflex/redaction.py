@@ -80,7 +80,7 @@ def _spliced(text: str, spans: list[tuple[int, int, str]]) -> str:
     done = 0
     for start, end, mark in sorted(spans):
         parts += (text[done:start], mark)
-        done = end
+        done = max(done, end)  # spans may overlap: nothing of any of them may be left
     return "".join(parts) + text[done:]
 
 
