@@ -213,6 +213,9 @@ class Settings:
         "Operator's floor for injection: a looser policy needs the scope `reflex:loosen`.",
         choices=("allow", "flag", "block"),
     )
+    reflex_kinds: Path | None = setting(
+        None, "File of an operator's own patterns (TOML), for kinds of personal data that duework does not know."
+    )
     max_body_bytes: int = setting(1_048_576, "Largest request body that the API reads.", positive=True)
     max_output_bytes: int = setting(1_048_576, "Largest output of one step.", positive=True)
 
@@ -252,6 +255,13 @@ def load(
     if problems:
         raise ValidationFailed("; ".join(problem.detail for problem in problems), errors=problems)
     return Settings(**values | {k: v for k, v in given.items() if v is not None})
+
+
+def environment_value(name: str) -> Any:
+    """One setting by itself, from the environment or `.env`: for what must be known wherever it is asked for."""
+    spec = next(spec for spec in fields(Settings) if spec.name == name)
+    text = _lookup(spec, {**_dotenv(Path(".env")), **os.environ})[1]
+    return None if text is None else _convert(text, get_type_hints(Settings)[name], spec)
 
 
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:

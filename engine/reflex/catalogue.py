@@ -72,7 +72,7 @@ def injection_families() -> frozenset[str]:
 def _read(name: str) -> list[Pattern]:
     text = resources.files("engine.reflex").joinpath("patterns", f"{name}.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
-    fragments = _expanded(document.get("fragments", {}))
+    fragments = expanded(document.get("fragments", {}))
     return [_pattern(row, fragments) for row in document["pattern"]]
 
 
@@ -82,12 +82,12 @@ def _pattern(row: dict[str, Any], fragments: Mapping[str, str]) -> Pattern:
         name=row["name"],
         category=_CATEGORIES[named],
         kind=row[named],
-        regex=_filled(row["regex"], fragments),
+        regex=filled(row["regex"], fragments),
         source=row["source"],
         match=tuple(row["match"]),
         no_match=tuple(row.get("no_match", ())),
         check=row.get("check", ""),
-        context=_filled(row.get("context", ""), fragments),
+        context=filled(row.get("context", ""), fragments),
         trigger=row.get("trigger", ""),
         whole=row.get("whole", False),
         written=row.get("written", False),
@@ -97,13 +97,14 @@ def _pattern(row: dict[str, Any], fragments: Mapping[str, str]) -> Pattern:
     )
 
 
-def _expanded(fragments: Mapping[str, str]) -> dict[str, str]:
-    """Fragments may use those written before them."""
+def expanded(fragments: Mapping[str, str]) -> dict[str, str]:
+    """Fragments as groups; each may use those written before it. Raises KeyError for another."""
     known: dict[str, str] = {}
     for name, regex in fragments.items():
-        known[name] = f"(?:{_filled(regex, known)})"
+        known[name] = f"(?:{filled(regex, known)})"
     return known
 
 
-def _filled(regex: str, fragments: Mapping[str, str]) -> str:
+def filled(regex: str, fragments: Mapping[str, str]) -> str:
+    """`regex` on one line, with the fragments that it names. Raises KeyError for an unknown one."""
     return _FRAGMENT.sub(lambda found: fragments[found[1]], regex.replace("\n", ""))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from engine.reflex.context import near, values
+from engine.reflex.edition import Edition, edition
 from engine.reflex.findings import SEVERITIES, Hit, answer, mark
 from engine.reflex.fold import Folded, fold
 from engine.reflex.injection import injections
-from engine.reflex.matching import LONGEST, OVERLAP, matcher
+from engine.reflex.matching import EDITIONS, LONGEST, OVERLAP, matcher
 from engine.reflex.memory import Memory
 
 ACT_FROM = 0.5
@@ -23,8 +24,8 @@ ALL_MASKED = "[MASKED]"
 """What stands for a text that does not come to an end of being masked."""
 
 
-@cache
-def _memory() -> Memory:
+@lru_cache(EDITIONS)
+def _memory(_of: Edition) -> Memory:
     return Memory()
 
 
@@ -78,7 +79,7 @@ def replaced(text: str, found: list[Hit]) -> str:
 
 def hits(text: str) -> list[Hit]:
     """The hits in `text` in order: PII without overlaps, injection as found."""
-    return list(_memory().recall(text, searched))
+    return list(_memory(edition()).recall(text, searched))
 
 
 def searched(text: str) -> list[Hit]:

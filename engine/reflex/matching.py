@@ -11,15 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import re2
 from re2 import _re2
 
 from engine.errors import GateUnavailable
-from engine.reflex.catalogue import Pattern, patterns
+from engine.reflex.catalogue import Pattern
 from engine.reflex.checks import CHECKS, Check
+from engine.reflex.edition import Edition, edition
 
 SET_MEMORY = 64 << 20
 """Bytes that a set's automaton may grow to. States are built as texts need them: ordinary text needs a few
@@ -38,6 +39,9 @@ OVERLAP = 640
 LONGEST = 20_480
 """The same for values with a trigger. No search goes to the end of a text: what is not there would be sought again
 from every chunk."""
+
+EDITIONS = 4
+"""How many are kept compiled: a process has its own, and a back-test one more."""
 
 _ALWAYS = rb"\z"
 _BOUNDS = re.compile(r"(?<!\\)\{(\d+),(\d+)\}")
@@ -96,14 +100,19 @@ def spans(search: Search, plain: bytes, start: int, last: int) -> list[Span]:
     return found
 
 
-@cache
 def matcher(name: str) -> Matcher:
     """The matcher of "pii", of "injection" with the signs of evasion, or of injection as "written", compiled at
-    first use. Text for the last is UTF-8."""
+    first use of the edition that is judged by. Text for the last is UTF-8."""
+    return compiled(name, edition())
+
+
+@lru_cache(3 * EDITIONS)
+def compiled(name: str, of: Edition) -> Matcher:
+    """The matcher of that name for the rows of an edition."""
     any_of = re2.Set.SearchSet(_options(SET_MEMORY, name))
     any_of.Add(_ALWAYS)
     entries = []
-    for row in (row for row in patterns() if _matcher_of(row) == name):
+    for row in (row for row in of.rows if _matcher_of(row) == name):
         value = _search(row.regex, name)
         trigger = row.trigger or row.context
         entries.append(Entry(row, value, _search(trigger, name) if trigger else value, CHECKS[row.check]))

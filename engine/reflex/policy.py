@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from engine.errors import Problem, ValidationFailed
-from engine.reflex.catalogue import pii_kinds
+from engine.reflex.edition import pii_kinds
 from engine.reflex.findings import SEVERITIES
 
 PiiAction = Literal["allow", "flag", "redact", "block"]

@@ -205,9 +205,9 @@ def counted() -> Iterator[Callable[[str], int]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "_search", search)
-        matching.matcher.cache_clear()
+        matching.compiled.cache_clear()
         yield count
-    matching.matcher.cache_clear()
+    matching.compiled.cache_clear()
 
 
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE.keys())
