@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from api import gate
 from api.bodies import invalid
 from api.operations import Resources
-from engine import reflex
+from engine import door, reflex
 from engine.errors import AuthorizationFailed, Problem, ValidationFailed
 from engine.pipeline import Definition, Document, Step, examine, parse_definition
 from engine.pipeline.lint.walk import find_tool
@@ -110,7 +109,7 @@ def _entry(resources: Resources, uses: str) -> ToolEntry:
 
 def _loosened(definition: Definition, resources: Resources) -> list[str]:
     """What the author's own layers allow below the floor; the catalog's layer is the operator's."""
-    floor = gate.floor(resources.settings)
+    floor = door.floor(resources.settings)
     task = _layer(definition.reflex, "/reflex")
     found = set(reflex.below_floor(reflex.strictest(task), floor))
     for key, number, step in _steps(definition):
@@ -134,7 +133,7 @@ def _gated(definition: Definition, resources: Resources) -> Definition:
         elif verdict.action == "redact":
             document, changed = _put(document, pointer, verdict.value), True
     if refused:
-        raise gate.refusal(refused, "the definition")
+        raise door.refusal(refused, "the definition")
     if not changed:
         return definition
     return replace(parse_definition(document), created_by=definition.created_by, status=definition.status)

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from api import cursors, gate, presentation
+from api import cursors, presentation
 from api.operations import CURSOR, LIMIT, Answer, Call, Operation, Parameter
+from engine import door
 from engine.errors import AuthorizationFailed
 from engine.reflex import Policy
 from engine.store import events
@@ -18,10 +19,10 @@ from engine.store.events import Event
 async def publish(call: Call) -> Answer:
     """Accept an event, in the seed's shape or as a CloudEvent, and queue the tasks that wait for it."""
     given = _cloud_event(call.body) if "specversion" in call.body else _seed_event(call)
-    floor = gate.floor(call.resources.settings)
+    floor = door.floor(call.resources.settings)
     names = {name: given[name] for name in ("topic", "source", "id")}
-    gate.admit(call.resources, names, _for_names(floor), "the event's names")
-    payload = gate.admit(call.resources, given["payload"], floor, "the event")
+    door.admit(call.resources.metrics, names, _for_names(floor), "the event's names")
+    payload = door.admit(call.resources.metrics, given["payload"], floor, "the event")
     event = Event(given["topic"], payload, given["source"], given["id"], call.agent.id)
     answer = presentation.triggered(await events.publish(call.conn, event))
     if not answer["duplicate"]:

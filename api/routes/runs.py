@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from api import cursors, gate, presentation
+from api import cursors, presentation
 from api.operations import CURSOR, INSTANT, LIMIT, OFFSET, Answer, Call, Operation, Parameter
-from engine import db, reflex
+from engine import db, door, reflex
 from engine.db import Row
 from engine.errors import Conflict, NotFound
 from engine.store import approvals, leases, runs, tasks
@@ -56,8 +56,8 @@ async def approve(call: Call) -> Answer:
     """Decide for a step that waits for a person; the run goes on with the decision."""
     run_id, body = _run_id(call), call.body
     run = await runs.find(call.conn, run_id)
-    floor = gate.floor(call.resources.settings)
-    reason = gate.admit(call.resources, body["reason"], floor, "the reason", task_id=run["task_id"])
+    floor = door.floor(call.resources.settings)
+    reason = door.admit(call.resources.metrics, body["reason"], floor, "the reason", task_id=run["task_id"])
     given = Decision(body["decision"], call.agent.name, reason, call.agent.allows("admin"))
     found, changed = await approvals.decide(
         call.conn, run_id, given, step=body.get("step"), item=body.get("item")

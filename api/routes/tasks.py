@@ -7,17 +7,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from api import cursors, definitions, gate, presentation
+from api import cursors, definitions, presentation
 from api.admission import Admitted
-from api.bodies import invalid, moment
+from api.bodies import moment
 from api.operations import CURSOR, DRY_RUN, LIMIT, OFFSET, Answer, Call, Operation, Parameter
 from api.rendering import entity_tag, expected_version, instant, tag_listed
 from api.waiting import finished, preference
-from engine import db, reflex
-from engine.contract import compile_schema
+from engine import db, door, reflex
 from engine.db import Row
-from engine.errors import Conflict, Malformed, Problem
+from engine.errors import Conflict, Malformed
 from engine.pipeline import Document
+from engine.pipeline.params import run_params
 from engine.store import runs, tasks
 
 
@@ -180,19 +180,13 @@ async def admitted_params(call: Call, row: Row) -> dict[str, Any] | None:
     """The run's parameters: those given over the definition's, checked, and as the gate lets them through."""
     document = await tasks.definition(call.conn, row["id"], row["version"])
     given = call.body.get("params")
-    params = {**document.get("params", {}), **(given or {})}
-    schema = document.get("params_schema")
-    if isinstance(schema, Mapping):
-        contract = compile_schema(schema)
-        params = contract.with_defaults(params)
-        problems = contract.check(params)
-        if problems:
-            listed = [Problem(each.code, each.detail, f"/params{each.pointer}") for each in problems]
-            raise invalid(f"the parameters do not fit task {row['name']!r}", listed)
+    params = run_params(row["name"], document, given)
     if not given:
         return None
     policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
-    checked: dict[str, Any] = gate.admit(call.resources, params, policy, "the parameters", task_id=row["id"])
+    checked: dict[str, Any] = door.admit(
+        call.resources.metrics, params, policy, "the parameters", task_id=row["id"]
+    )
     return checked
 
 

@@ -38,6 +38,7 @@ ROOMS: Sequence[set[str]] = (
         "reflex",
         "storable",
         "limits",
+        "door",
     },
     {"store"},
     {"tools"},

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 from engine import db, reflex
-from engine.contract import compile_schema
 from engine.db import Connection, Pool, Row
 from engine.durations import format_duration
 from engine.errors import (
@@ -21,6 +20,7 @@ from engine.errors import (
     ToolTimeout,
     ValidationFailed,
 )
+from engine.pipeline.params import run_params
 from engine.store import events, runs, tasks, waits
 from engine.store.waits import Wait, Wanted
 from engine.tools.builtin.waiting import LONG, left, place, timeout
@@ -132,13 +132,7 @@ async def _queue(conn: Connection, arguments: Arguments, call: Call) -> Row:
 
 
 def _params(name: str, document: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The definition's own parameters with the given ones over them, checked. Raises InputInvalid."""
-    merged = {**document.get("params", {}), **given}
-    if not document.get("params_schema"):
-        return merged
-    checked = compile_schema(document["params_schema"])
-    filled: dict[str, Any] = checked.with_defaults(merged)
-    problems = checked.check(filled)
-    if problems:
-        raise InputInvalid(f"params of task {name!r}: {problems[0].detail}", errors=problems)
-    return filled
+    try:
+        return run_params(name, document, given)
+    except ValidationFailed as error:
+        raise InputInvalid(error.message, errors=error.errors) from error

@@ -1,13 +1,13 @@
-"""The gate at the door: what comes in with a request is judged before anything of it is stored or run."""
+"""The gate at the door: what somebody asks for, by REST or SQL, is judged before anything of it is stored or run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from api.operations import Resources
 from engine import reflex
 from engine.errors import GateBlocked, Problem
+from engine.metrics import Metrics
 from engine.reflex import Finding, Policy
 from engine.settings import Settings
 
@@ -18,7 +18,7 @@ def floor(settings: Settings) -> Policy:
     return reflex.strictest(reflex.parse_policy(layer))
 
 
-def admit(resources: Resources, value: Any, policy: Policy, what: str, **details: Any) -> Any:
+def admit(metrics: Metrics, value: Any, policy: Policy, what: str, **details: Any) -> Any:
     """`value` as it may go on (redacted where the policy says so).
 
     Raises GateBlocked; `details` go into it beside the verdict. `what` names the value in the message.
@@ -26,7 +26,7 @@ def admit(resources: Resources, value: Any, policy: Policy, what: str, **details
     if "input" not in policy.on:
         return value
     verdict = reflex.judge(value, policy)
-    resources.metrics.verdicts.labels(verdict.action).inc()
+    metrics.verdicts.labels(verdict.action).inc()
     if verdict.action == "block":
         raise refusal(verdict.findings, what, **details)
     return verdict.value
