@@ -35,7 +35,7 @@ def values(folded: Folded, entry: Entry, place: int, last: int, until: int) -> l
         start, end = found[0]
         if start < 0 or start >= last:
             break
-        span = check(folded.text, *found[-1])
+        span = check(folded.text, *(found[-1] if found[-1][0] >= 0 else found[0]))  # a group may be optional
         if span:
             good.append(span)
             end = span[1]

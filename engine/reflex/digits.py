@@ -13,7 +13,8 @@ Test = Callable[[str], bool]
 
 def luhn(value: str) -> bool:
     """ISO/IEC 7812-1 Annex B over the digits of `value`."""
-    return checksums.luhn(_digits(value))
+    digits = _digits(value)
+    return bool(digits) and checksums.luhn(digits)
 
 
 def mod97(value: str) -> bool:
