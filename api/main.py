@@ -200,4 +200,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     given = settings.load()
     telemetry.configure(given, reflex.mask)
+    telemetry.capture()
     return create_app(given)

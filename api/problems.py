@@ -6,6 +6,7 @@ the gate's mask, so that an answer never repeats personal data.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -90,22 +91,39 @@ def response(error: DueworkError, request: Request, headers: Mapping[str, str] |
 def members(error: DueworkError, path: str, request_id: str) -> dict[str, Any]:
     """The problem object: RFC 9457's members, ours, and the seeds' error, message, timestamp, details."""
     title = error.code.replace("_", " ").capitalize()
-    detail = reflex.mask(error.message)
-    listed = [problem.as_dict() for problem in error.errors]
+    told = _told(error, path)
+    detail = told["detail"]
     return {
         "type": f"/docs#{error.code}",
         "title": title,
         "status": error.status,
         "detail": detail,
-        "instance": reflex.mask(path),
+        "instance": told["instance"],
         "code": error.code,
         "request_id": request_id,
-        "errors": [each | {"detail": reflex.mask(each["detail"])} for each in listed],
+        "errors": told["errors"],
         "error": title,
         "message": detail,
         "timestamp": instant(datetime.now(UTC)),
+        "details": told["details"],
+    }
+
+
+def _told(error: DueworkError, path: str) -> dict[str, Any]:
+    """What the error quotes, masked: a message, the pointers and details of problems, and the path that was asked for.
+
+    Pointers consist of keys, which are the caller's words as much as values are.
+    """
+    quoted = {
+        "detail": error.message,
+        "instance": path,
+        "errors": [problem.as_dict() for problem in error.errors],
         "details": dict(error.details),
     }
+    told = reflex.cleaned(json.loads(to_json(quoted)))
+    if isinstance(told, dict):
+        return told
+    return {"detail": error.code.replace("_", " "), "instance": "/", "errors": [], "details": {}}
 
 
 def of_http(error: HTTPException) -> DueworkError:

@@ -225,9 +225,9 @@ class Attempt:
             policy = reflex.strictest(self.plan.definition.reflex)
             output = self._calling.judge({}, "output", output, policy)
         except GateBlocked as error:
-            return Outcome("blocked", error={**error.as_dict(), "step": "output"})
+            return Outcome("blocked", error={**self._calling.described(error), "step": "output"})
         except (ValidationFailed, OutputInvalid) as error:
-            return Outcome("failed", error={**error.as_dict(), "step": "output"})
+            return Outcome("failed", error={**self._calling.described(error), "step": "output"})
         return Outcome("succeeded", output=output, steps=self.records)
 
     async def _failed(self, outcome: Outcome) -> Outcome:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, MutableMapping
+import threading
+import warnings
+from collections.abc import Callable, Mapping, MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -28,8 +31,10 @@ EVENTS: tuple[str, ...] = (
     "history.dropped",
     "lease.lost",
     "leases.reaped",
+    "library.warned",
     "mcp.opening",
     "occurrences.missed",
+    "process.crashed",
     "process.exited",
     "process.started",
     "run.deduplicated",
@@ -95,8 +100,63 @@ def masking(mask: Callable[[str], str]) -> Any:
 
     def processor(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for key, value in event.items():
-            if isinstance(value, str) and key not in _UNMASKED:
-                event[key] = mask(value)
+            if key not in _UNMASKED:
+                event[key] = _throughout(value, mask)
         return event
 
     return processor
+
+
+def _throughout(value: Any, mask: Callable[[str], str]) -> Any:
+    """A field as the line may hold it: every text in it masked, keys included, an object by the text it renders to."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {_throughout(key, mask): _throughout(member, mask) for key, member in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_throughout(item, mask) for item in value]
+    return value if value is None or isinstance(value, int | float) else mask(str(value))
+
+
+def capture() -> None:
+    """Make every other way in which this process can write to its log an event: Python's warnings, what libraries
+    log, and exceptions that nobody caught. For processes that serve; called once, after `configure`.
+
+    Their texts quote what they stumbled over, and the interpreter and the libraries would write them as they are.
+    """
+    log = logger("process")
+
+    class Forward(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log.warning(
+                "library.warned", library=record.name, text=record.getMessage(), exc_info=record.exc_info
+            )
+
+    def warned(message: Warning | str, category: type[Warning], *_place: Any, **_more: Any) -> None:
+        log.warning("library.warned", library=category.__name__, text=str(message))
+
+    logging.getLogger().addHandler(Forward(logging.WARNING))
+    for name in ("psycopg.pool", "mcp", "client"):  # silent, as `configure` has it
+        logging.getLogger(name).propagate = False
+    for name in ("uvicorn", "uvicorn.access"):  # under `uvicorn api.main:app`: its lines quote query strings
+        logging.getLogger(name).handlers.clear()
+    warnings.showwarning = warned
+    sys.excepthook = _crashed
+    threading.excepthook = _thread_crashed
+    sys.unraisablehook = _unraised
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logger("process").error("process.crashed", exc_info=(kind, error, trace))
+
+
+def _thread_crashed(given: threading.ExceptHookArgs) -> None:
+    _crashed(given.exc_type, given.exc_value or given.exc_type(), given.exc_traceback)
+
+
+def _unraised(given: Any) -> None:
+    exc_info = (given.exc_type, given.exc_value, given.exc_traceback)
+    logger("process").error("process.crashed", exc_info=exc_info)

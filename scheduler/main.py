@@ -147,6 +147,7 @@ def main() -> None:
     """Entry of a process of its own: settings come through the environment."""
     settings = settings_.load(dotenv=None)
     telemetry.configure(settings, reflex.mask)
+    telemetry.capture()
     asyncio.run(serve(settings))
 
 

@@ -131,6 +131,7 @@ def main() -> None:
     """Entry of a child process that the supervisor starts: settings come through the environment."""
     settings = settings_.load(dotenv=None)
     telemetry.configure(settings, reflex.mask)
+    telemetry.capture()
     asyncio.run(serve(settings))
 
 

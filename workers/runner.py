@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from engine import db, telemetry
+from engine import db, reflex, telemetry
 from engine import settings as settings_
 from engine.contract import compile_schema
 from engine.db import Connection, Pool
-from engine.errors import DueworkError, LeaseLost, StoreUnavailable
+from engine.errors import DueworkError, GateUnavailable, LeaseLost, StoreUnavailable
 from engine.execution.journal import LIST, unended_lists
 from engine.execution.waits import unended_waits
 from engine.executor import Attempt
@@ -25,6 +25,7 @@ from engine.pipeline import parse_definition
 from engine.plan import Outcome, Plan, Ports, Run, StepRecord, prepare
 from engine.retry import delay_after, may_retry
 from engine.settings import Settings
+from engine.storable import storable
 from engine.store import leases, tasks
 from engine.store.leases import Lease
 from engine.tools.calls import Call
@@ -125,7 +126,7 @@ class Runner:
         except StoreUnavailable:
             return _given_back(held.lease, started, OUTAGE, _state(held, attempt))
         except DueworkError as error:
-            described = hidden(error.as_dict(), attempt)
+            described = _described(error, attempt)
             steps = attempt.records if attempt else _rows(held, "canceled", described)
             outcome = Outcome("failed", error=described, steps=steps, retryable=error.retryable)
         except Exception as error:  # the last edge: a defect of ours ends as a failed run, not as a lost one
@@ -333,6 +334,15 @@ def _rows(held: Held, status: str, error: Mapping[str, Any]) -> tuple[StepRecord
     known = {(one.step, one.item) for one in ended}
     waiting = unended_waits(held.lease.state or {}, held.lease.attempt, status, now, error)
     return (*ended, *(one for one in waiting if (one.step, one.item) not in known))
+
+
+def _described(error: DueworkError, attempt: Attempt | None) -> dict[str, Any]:
+    """An error that ended an attempt outside of its steps, as it may be stored."""
+    try:
+        told = reflex.cleaned(storable(hidden(error.as_dict(), attempt)))
+    except GateUnavailable:
+        told = None
+    return told if isinstance(told, dict) else {"code": error.code, "message": type(error).__name__}
 
 
 def hidden(value: Any, attempt: Attempt | None) -> Any:

@@ -79,9 +79,8 @@ class Calling:
 
     def described(self, error: DueworkError) -> dict[str, Any]:
         """An error as it may be stored."""
-        told: dict[str, Any] = storable(self.secrets.conceal(error.as_dict()))
-        told["message"] = reflex.mask(told["message"])
-        return told
+        told = reflex.cleaned(storable(self.secrets.conceal(error.as_dict())))
+        return told if isinstance(told, dict) else {"code": error.code, "message": told}
 
     def judge(self, verdicts: dict[str, Any], direction: str, value: Any, policy: Policy) -> Any:
         """The value as the gate lets it pass; the verdict is noted. Raises GateBlocked."""

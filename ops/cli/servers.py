@@ -84,6 +84,7 @@ def _begin(parent: int | None, **flags: Any) -> Settings:
         dev.end_with(parent)
     settings = loaded(**flags)
     telemetry.configure(settings, reflex.mask)
+    telemetry.capture()
     return settings
 
 

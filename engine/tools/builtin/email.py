@@ -25,6 +25,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import aiosmtplib
 
+from engine import reflex
 from engine.errors import InputInvalid, ToolError, ToolRejected, ToolTimeout, ToolUnavailable
 from engine.settings import LOOPBACK, Settings
 from engine.tools.calls import Arguments, Call
@@ -249,7 +250,7 @@ def _translated(error: aiosmtplib.SMTPException | OSError, stage: str, call: Cal
     cause = error.__cause__ or error.__context__ or error
     if isinstance(error, aiosmtplib.SMTPResponseException):
         kind = ToolRejected if 500 <= error.code <= 599 else ToolUnavailable
-        said = " ".join(str(call.conceal(error.message)).split())[:_SHOWN]
+        said = _shortened(error.message, call)
         return kind(f"the mail server refused to {stage}: {error.code} {said}", details={"code": error.code})
     if isinstance(error, ssl.SSLCertVerificationError) or isinstance(cause, ssl.SSLCertVerificationError):
         return ToolRejected("the mail server's certificate is not trusted here, or is another host's")
@@ -259,5 +260,10 @@ def _translated(error: aiosmtplib.SMTPException | OSError, stage: str, call: Cal
     if isinstance(error, OSError):
         return ToolUnavailable(f"the mail server cannot be reached, or broke off, asked to {stage}{doubt}")
     return ToolRejected(
-        f"the mail server cannot do what is asked, to {stage}: {str(call.conceal(str(error)))[:_SHOWN]}"
+        f"the mail server cannot do what is asked, to {stage}: {_shortened(str(error), call)}"
     )
+
+
+def _shortened(text: str, call: Call) -> str:
+    """A server's words as an error holds them, in one line; half of an address would not be recognised any more."""
+    return reflex.mask(" ".join(str(call.conceal(text)).split()))[:_SHOWN]

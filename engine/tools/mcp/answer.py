@@ -11,10 +11,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine import reflex
 from engine.errors import OutputInvalid, ToolRejected
 
 SHOWN = 1000
 """Characters of a refusal that an error holds."""
+READ = 65_536
+"""Characters of it that are looked at."""
 CONTENT_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "required": ["content"],
@@ -44,8 +47,8 @@ def failure_of(content: Sequence[Block], conceal: Callable[[Any], Any]) -> ToolR
 
 
 def shortened(text: str, conceal: Callable[[Any], Any]) -> str:
-    """A server's words as an error holds them; half of a secret would not be recognised any more."""
-    return str(conceal(text))[:SHOWN]
+    """A server's words as an error holds them; half of a secret or a datum would not be recognised any more."""
+    return reflex.mask(str(conceal(text[:READ])))[:SHOWN]
 
 
 def text_of(content: Sequence[Block]) -> str:
