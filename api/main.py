@@ -34,6 +34,7 @@ from engine import db, reflex, settings, telemetry
 from engine.contract import Contract, compile_schema
 from engine.errors import Conflict, DueworkError, StoreUnavailable
 from engine.metrics import Metrics
+from engine.reflex.proof import prepare
 from engine.service import Service, stop_signals
 from engine.settings import EMBEDDED, Settings
 from engine.tools.registry import Catalog
@@ -84,7 +85,7 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
         if given.database_url == EMBEDDED:
             raise StoreUnavailable("set DUEWORK_DATABASE_URL, or let `duework up` start an embedded database")
         catalog = LiveCatalog(given, metrics)
-        reflex.mask("")  # compiles the gate's patterns now, and not within the first request
+        prepare(given)
         async with db.pool(given, "api") as pool:
             if not given.loopback:
                 async with db.transaction(pool) as conn:

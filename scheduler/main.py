@@ -16,6 +16,7 @@ from engine import db, reflex, telemetry
 from engine import settings as settings_
 from engine.db import Pool
 from engine.metrics import Metrics
+from engine.reflex.proof import prepare
 from engine.service import attempted, stop_signals
 from engine.settings import Settings
 from engine.store import workers
@@ -37,6 +38,7 @@ LATE = timedelta(seconds=30)
 async def serve(settings: Settings) -> None:
     """Tick until SIGTERM or SIGINT; the round under way is finished first."""
     log = telemetry.logger("scheduler.main")
+    prepare(settings)
     stop = asyncio.Event()
     process = Process.here("scheduler")
     metrics = Metrics()

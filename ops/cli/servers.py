@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from engine import reflex, telemetry
+from engine.reflex.proof import prepare
 from engine.settings import Settings, load
 from ops import dev
 from ops.cli.exits import Exit
@@ -66,7 +67,9 @@ def up(
     The database is the embedded one unless DUEWORK_DATABASE_URL names another. Ctrl-C finishes what is under
     way and stops; a second one stops at once.
     """
-    with dev.signals() as count, open_stage(load(port=port), say) as stage:
+    settings = load(port=port)
+    prepare(settings)
+    with dev.signals() as count, open_stage(settings, say) as stage:
         tree = stage.tree(workers, say, _echo if verbose else None)
         try:
             _welcome(tree, stage, count)
@@ -83,6 +86,7 @@ def _begin(parent: int | None, **flags: Any) -> Settings:
     if parent is not None:
         dev.end_with(parent)
     settings = loaded(**flags)
+    prepare(settings)
     telemetry.configure(settings, reflex.mask)
     telemetry.capture()
     return settings
