@@ -21,8 +21,9 @@ from sqlalchemy import Delete, Insert, Select, Update, func
 from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from engine.addresses import masked_url
 from engine.errors import StoreUnavailable
-from engine.settings import Settings, masked_url
+from engine.settings import Settings
 
 Connection = psycopg.AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]

@@ -48,6 +48,13 @@ class Metrics:
         self.verdicts = Counter(
             "duework_gate_verdicts_total", "Gate verdicts by action", ("action",), registry=r
         )
+        self.gate_calls = Histogram(
+            "duework_gate_call_duration_seconds",
+            "Tries of the remote gate; the result is answered, failed, or unjudged where it would not take the text",
+            ("result",),
+            registry=r,
+            buckets=_SECONDS,
+        )
         self.probes = Counter(
             "duework_probes_total", "Probes of conditions by what followed", ("decision",), registry=r
         )
@@ -74,6 +81,11 @@ class Metrics:
             "duework_tool_breaker_open",
             "Circuit breakers by tool: 0 closed, 0.5 half open, 1 open",
             ("tool",),
+            registry=r,
+        )
+        self.gate_breaker = Gauge(
+            "duework_gate_breaker_open",
+            "Circuit breaker of the remote gate in this process: 0 closed or no such gate, 0.5 half open, 1 open",
             registry=r,
         )
         self.tick_late_after = Gauge(

@@ -15,8 +15,8 @@ from dataclasses import Field, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
-from urllib.parse import urlsplit
 
+from engine.addresses import service_url
 from engine.durations import parse_duration
 from engine.errors import Problem, ValidationFailed
 from engine.pairs import databases, prices
@@ -31,7 +31,6 @@ CALL_VARIABLES = frozenset(
     for name in ("RUN_ID", "STEP", "ITEM", "ATTEMPT", "IDEMPOTENCY_KEY", "FENCE", "TRACEPARENT")
 )
 """What a command tool is told; a command may be duework itself, for which these are no settings."""
-_PASSWORD = re.compile(r"(\b(?:ssl)?password\s*=\s*)(?:'[^']*'|[^&\s]*)")
 
 
 def setting(
@@ -214,7 +213,23 @@ class Settings:
         choices=("allow", "flag", "block"),
     )
     reflex_kinds: Path | None = setting(
-        None, "File of an operator's own patterns (TOML), for kinds of personal data that duework does not know."
+        None,
+        "File of an operator's own patterns (TOML), for kinds of personal data that duework does not know.",
+    )
+    reflex_url: str = setting(
+        "",
+        "Another duework whose gate is asked beside the own one, as `https://gate:8080`; its token is the secret "
+        "`REFLEX_TOKEN`.",
+        check=service_url,
+    )
+    reflex_ca: Path | None = setting(
+        None, "File of certificates (PEM) that its certificate may be signed by, beside those known here."
+    )
+    reflex_timeout: timedelta = setting(
+        timedelta(seconds=5), "How long it may take over one text.", positive=True
+    )
+    reflex_open_for: timedelta = setting(
+        timedelta(seconds=60), "How long it is left alone after five failures in a row.", positive=True
     )
     max_body_bytes: int = setting(1_048_576, "Largest request body that the API reads.", positive=True)
     max_output_bytes: int = setting(1_048_576, "Largest output of one step.", positive=True)
@@ -322,13 +337,6 @@ def connections(settings: Settings) -> dict[str, str]:
     """
     own = {"duework": settings.database_url} if settings.environment == "development" else {}
     return {**own, **databases(settings.connections)}
-
-
-def masked_url(url: str) -> str:
-    """The URL without its password, wherever libpq lets one stand, for logs and messages."""
-    password = urlsplit(url).password if "://" in url else None
-    shown = url.replace(f":{password}@", ":***@") if password else url
-    return _PASSWORD.sub(r"\1***", shown)
 
 
 def _text(value: Any) -> str:

@@ -17,8 +17,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from engine.addresses import masked_url
 from engine.errors import StoreUnavailable
-from engine.settings import masked_url
 
 HERE = Path(__file__).parent
 

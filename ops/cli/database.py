@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 import migrations
+from engine.addresses import masked_url
 from engine.errors import ValidationFailed
-from engine.settings import masked_url
 from ops.cli.exits import Exit
 from ops.cli.local import loaded
 from ops.cli.output import confirm, say

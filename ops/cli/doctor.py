@@ -15,10 +15,11 @@ from sqlalchemy import func, select
 
 import migrations
 from engine import db
+from engine.addresses import masked_url
 from engine.errors import DueworkError
 from engine.reflex import DEFAULT_POLICY, judge
 from engine.schedule import tzdata_version
-from engine.settings import EMBEDDED, Settings, load, masked_url
+from engine.settings import EMBEDDED, Settings, load
 from engine.store import replanning, workers
 from engine.tools.registry import load_catalog
 from ops import embedded

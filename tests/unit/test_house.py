@@ -24,7 +24,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "ops": set(PRODUCT),
 }
 ROOMS: Sequence[set[str]] = (
-    {"errors", "durations", "pairs", "settings", "metrics", "telemetry"},
+    {"errors", "addresses", "durations", "pairs", "settings", "metrics", "telemetry"},
     {"db", "service"},
     {
         "schedule",
@@ -40,6 +40,7 @@ ROOMS: Sequence[set[str]] = (
         "limits",
         "door",
     },
+    {"gate"},
     {"store"},
     {"tools"},
     {"plan", "execution", "executor", "trial"},

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import settings
+from engine.addresses import masked_url
 from engine.errors import ValidationFailed
 from engine.settings import Settings
 
@@ -218,15 +219,33 @@ def test_connections_are_named_and_the_own_database_is_one_in_development() -> N
 
 def test_a_password_is_not_shown() -> None:
     """Logs and messages name the database without it."""
-    assert settings.masked_url("postgresql://u:s3cret@h/d") == "postgresql://u:***@h/d"
-    assert settings.masked_url("postgresql://u:p@ss:w@h/d") == "postgresql://u:***@h/d"
+    assert masked_url("postgresql://u:s3cret@h/d") == "postgresql://u:***@h/d"
+    assert masked_url("postgresql://u:p@ss:w@h/d") == "postgresql://u:***@h/d"
     query = "postgresql://h/d?user=u&password=s3cret&sslpassword=s3cret&sslmode=require"
-    assert (
-        settings.masked_url(query) == "postgresql://h/d?user=u&password=***&sslpassword=***&sslmode=require"
-    )
-    assert settings.masked_url("host=h password = 's3 cret' dbname=d") == "host=h password = *** dbname=d"
-    assert settings.masked_url("postgresql://h/d") == "postgresql://h/d"
-    assert settings.masked_url("embedded") == "embedded"
+    assert masked_url(query) == "postgresql://h/d?user=u&password=***&sslpassword=***&sslmode=require"
+    assert masked_url("host=h password = 's3 cret' dbname=d") == "host=h password = *** dbname=d"
+    assert masked_url("postgresql://h/d") == "postgresql://h/d"
+    assert masked_url("embedded") == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("gate:8080", "is not like"),
+        ("ftp://gate", "is not like"),
+        ("https://", "is not like"),
+        ("https://gate:99999", "Port out of range"),
+        ("https://me:hush-hush-0f9a@gate", "credentials"),
+        ("https://gate/?token=hush-hush-0f9a", "query"),
+        ("https://gate/ x", "blanks"),
+    ],
+)
+def test_the_address_of_a_gate_is_checked_and_not_quoted(text: str, why: str) -> None:
+    """A wrong one is refused at the start, and a password in it is not repeated."""
+    with pytest.raises(ValidationFailed, match=why) as caught:
+        settings.load({"DUEWORK_REFLEX_URL": text}, dotenv=None)
+    assert "hush" not in str(caught.value)
+    assert settings.load({"DUEWORK_REFLEX_URL": "https://gate:8443/v1"}, dotenv=None).reflex_url
 
 
 def test_every_setting_has_its_sentence() -> None:

@@ -44,7 +44,8 @@ def test_what_is_found_elsewhere_is_judged_by_the_policy_here() -> None:
 def test_a_kind_that_no_policy_here_can_name_blocks(pii: str) -> None:
     """Whatever the policy says of personal data: it was written without knowing of that kind."""
     verdict = judged(layer(pii=pii), badge(category=UNKNOWN))
-    assert verdict.action == "block" and verdict.value is None
+    assert verdict.action == "block"
+    assert verdict.value is None
     (finding,) = verdict.findings
     assert (finding.category, finding.kind_or_family, finding.action) == ("pii", "badge", "block")
     assert finding.masked == "•••"
