@@ -202,6 +202,12 @@ class Settings:
     secrets_dir: Path | None = setting(
         None, "Folder in which each file is one secret, as Docker and Kubernetes mount them."
     )
+    reflex_key: str = setting(
+        "",
+        "Any text, the same for all processes: with it the digests of what the gate blocks cannot be guessed from a "
+        "dump of the database alone.",
+        secret=True,
+    )
     reflex_pii: str = setting(
         "redact",
         "Operator's floor for PII: a looser policy needs the scope `reflex:loosen`.",

@@ -17,7 +17,8 @@ from engine.errors import Conflict, NotFound, ValidationFailed
 from engine.pipeline.keys import concurrency_key, dedupe_key, own_key
 from engine.store import dedupe, tasks, waits
 from engine.store.dedupe import Claim
-from engine.store.tables import runs_parts, runs_view, step_run, task_run
+from engine.store.tables import step_run, task_run
+from engine.store.views import runs_parts, runs_view
 
 _steps_columns = tuple(Column(column.name, column.type) for column in step_run.columns)
 steps_view = Table("steps", MetaData(schema="duework"), *_steps_columns)

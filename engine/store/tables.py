@@ -278,6 +278,34 @@ checkpoint = Table(
     _must("record", JSONB),
     _filled("created_at", INSTANT),
 )
+gate_key = Table(
+    "gate_key",
+    metadata,
+    _key("id", SmallInteger, server_default=FetchedValue()),
+    _must("key", LargeBinary),
+    _filled("created_at", INSTANT),
+)
+held_run = Table(
+    "held_run",
+    metadata,
+    _key("run_id", UUID()),
+    _key("attempt", Integer, autoincrement=False),
+    _must("task_id", UUID()),
+    _must("task_version", Integer),
+    _must("held_at", INSTANT),
+    _must("findings", JSONB),
+    _must("priority", SmallInteger),
+    _may("concurrency_key", Text),
+    _may("concurrency_limit", Integer),
+    _may("created_by", UUID()),
+    _may("records", JSONB),
+    _may("state", JSONB),
+    _may("decision", Text),
+    _may("decided_at", INSTANT),
+    _may("decided_by", Text),
+    _may("reason", Text),
+    _may("released", ARRAY(Text)),
+)
 event = Table(
     "event",
     metadata,
@@ -347,34 +375,3 @@ idempotency_key = Table(
     _may("body", JSONB),
     _filled("created_at", INSTANT),
 )
-
-# The views that the API reads.
-_views = MetaData(schema="duework")
-
-
-def _runs(name: str) -> Table:
-    return Table(
-        name,
-        _views,
-        Column("run_id", UUID()),
-        Column("task_id", UUID()),
-        Column("task", Text),
-        Column("task_version", Integer),
-        Column("trigger", Text),
-        Column("status", Text),
-        Column("success", Boolean),
-        Column("attempt", Integer),
-        Column("scheduled_for", INSTANT),
-        Column("started_at", INSTANT),
-        Column("finished_at", INSTANT),
-        Column("duration_ms", Double),
-        Column("params", JSONB),
-        Column("output", JSONB),
-        Column("error", JSONB),
-        Column("worker", Text),
-        Column("parent_run_id", UUID()),
-    )
-
-
-runs_view = _runs("runs")
-runs_parts = (_runs("runs_ended"), _runs("runs_live"), _runs("runs_unstarted"))

@@ -171,6 +171,67 @@ SELECT d.id, d.task_id, t.name, d.task_version, d.trigger,
        d.params, NULL::jsonb, NULL::jsonb, d.locked_by, d.parent_run_id
 FROM duework.due_work d LEFT JOIN duework.task t ON t.id = d.task_id;
 
+-- Quarantine (engine/store/quarantine.py): runs that the gate stopped, what they need to go on, and what was decided.
+-- The key makes digests of low-entropy values (engine/reflex/digests.py) worthless without it. It is made here, once;
+-- no view shows it and no role but the owner of the schema may read it.
+-- Promises: a run is held in the very commit that ends it as blocked; it is decided about once; `records` and `state` go
+-- with the decision. Locks: none beyond the rows. Fence: that of the lease which is settled makes a row; `decision`
+-- guards its end.
+CREATE TABLE duework.gate_key (
+  id         smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+  key        bytea NOT NULL CHECK (octet_length(key) = 32),
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+-- 366 bits from the server's own generator, in 256.
+INSERT INTO duework.gate_key (key)
+VALUES (sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+
+CREATE TABLE duework.held_run (
+  run_id            uuid NOT NULL,
+  attempt           integer NOT NULL,
+  task_id           uuid NOT NULL,
+  task_version      integer NOT NULL,
+  held_at           timestamptz NOT NULL,
+  findings          jsonb NOT NULL CHECK (jsonb_typeof(findings) = 'array'),
+  priority          smallint NOT NULL,
+  concurrency_key   text,
+  concurrency_limit integer,
+  created_by        uuid,
+  records           jsonb,
+  state             jsonb,
+  decision          text CHECK (decision IN ('released', 'refused')),
+  decided_at        timestamptz,
+  decided_by        text,
+  reason            text,
+  released          text[],
+  PRIMARY KEY (run_id, attempt),
+  CHECK ((decision IS NULL) = (decided_at IS NULL) AND (decision IS NULL) = (decided_by IS NULL)
+         AND (decision IS NULL) = (reason IS NULL)),
+  CHECK ((decision IS NULL) = (records IS NOT NULL) AND (state IS NULL OR decision IS NULL)),
+  CHECK (released IS NULL OR decision = 'released')
+);
+CREATE INDEX held_run_page ON duework.held_run (held_at DESC, run_id DESC);
+CREATE INDEX held_run_open ON duework.held_run (held_at DESC, run_id DESC) WHERE decision IS NULL;
+
+CREATE VIEW duework.quarantine AS
+SELECT h.run_id, h.attempt, h.task_id, t.name AS task, h.task_version, coalesce(h.decision, 'held') AS status,
+       h.held_at, h.findings, h.decided_at, h.decided_by, h.reason, h.released
+FROM duework.held_run h LEFT JOIN duework.task t ON t.id = h.task_id;
+COMMENT ON VIEW duework.quarantine IS 'Attempts that the gate blocked, and what was decided about them; they go with the history of their runs';
+COMMENT ON COLUMN duework.quarantine.run_id IS 'The run';
+COMMENT ON COLUMN duework.quarantine.attempt IS 'The attempt that was blocked';
+COMMENT ON COLUMN duework.quarantine.task_id IS 'Its task';
+COMMENT ON COLUMN duework.quarantine.task IS 'The task''s name';
+COMMENT ON COLUMN duework.quarantine.task_version IS 'The version of the definition that ran; a release goes on with it';
+COMMENT ON COLUMN duework.quarantine.status IS 'held, released or refused';
+COMMENT ON COLUMN duework.quarantine.held_at IS 'When it was blocked';
+COMMENT ON COLUMN duework.quarantine.findings IS 'Array of {step, item, direction, category, kind or family, rule, pointer, masked, digest, …}; step null: the run''s own output';
+COMMENT ON COLUMN duework.quarantine.decided_at IS 'When it was released or refused';
+COMMENT ON COLUMN duework.quarantine.decided_by IS 'The agent that did';
+COMMENT ON COLUMN duework.quarantine.reason IS 'Why';
+COMMENT ON COLUMN duework.quarantine.released IS 'The digests of the findings that were let pass';
+GRANT SELECT ON duework.quarantine TO duework_reader;
+
 -- What steps and runs take and give may be large JSON, which PostgreSQL compresses: with LZ4 where the server was built with
 -- it, which needs less CPU than the default for about the same size. Not measured here: the embedded server lacks LZ4. Rows
 -- written before keep theirs.
