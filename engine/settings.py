@@ -229,11 +229,9 @@ class Settings:
         check=service_url,
     )
     reflex_ca: Path | None = setting(
-        None, "File of certificates (PEM) that its certificate may be signed by, beside those known here."
+        None, "PEM file of more authorities that may have signed its certificate."
     )
-    reflex_timeout: timedelta = setting(
-        timedelta(seconds=5), "How long it may take over one text.", positive=True
-    )
+    reflex_timeout: timedelta = setting(timedelta(seconds=5), "How long it has for one text.", positive=True)
     reflex_open_for: timedelta = setting(
         timedelta(seconds=60), "How long it is left alone after five failures in a row.", positive=True
     )
