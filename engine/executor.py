@@ -15,7 +15,14 @@ from typing import Any
 from uuid import uuid4
 
 from engine import reflex
-from engine.errors import DueworkError, GateBlocked, OutputInvalid, ToolError, ValidationFailed
+from engine.errors import (
+    DueworkError,
+    GateBlocked,
+    GateUnavailable,
+    OutputInvalid,
+    ToolError,
+    ValidationFailed,
+)
 from engine.execution.budget import Budget
 from engine.execution.calling import Calling
 from engine.execution.course import Course
@@ -167,7 +174,7 @@ class Attempt:
             ended = await self._probe()
             if ended is not None:
                 return ended
-        return await self._follow(self.plan.steps) or self._succeeded()
+        return await self._follow(self.plan.steps) or await self._succeeded()
 
     async def _probe(self) -> Outcome | None:
         """Call the probe like any step; None when the pipeline follows.
@@ -216,16 +223,19 @@ class Attempt:
         delay = max(min(instants) - now, timedelta(0))
         return Outcome("parked", delay=delay, state=self.state(), steps=self.records)
 
-    def _succeeded(self) -> Outcome:
+    async def _succeeded(self) -> Outcome:
         """The pipeline's own output, gated like a step's."""
         template = self.plan.definition.output
         try:
             output = None if template is None else self.secrets.conceal(template.render(self.context))
             check_storable(output, self.ports.max_output_bytes)
             policy = reflex.strictest(self.plan.definition.reflex)
-            output = self._calling.judge({}, "output", output, policy)
+            output = await self._calling.judge({}, "output", output, policy)
         except GateBlocked as error:
             return Outcome("blocked", error={**self._calling.described(error), "step": "output"})
+        except GateUnavailable as error:
+            told = {**self._calling.described(error), "step": "output"}
+            return Outcome("failed", error=told, retryable=True, retry_after=error.retry_after)
         except (ValidationFailed, OutputInvalid) as error:
             return Outcome("failed", error={**self._calling.described(error), "step": "output"})
         return Outcome("succeeded", output=output, steps=self.records)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from engine import reflex
 from engine.errors import ValidationFailed
+from engine.gate.asking import Ask
 from engine.pipeline import Definition, Step
 from engine.reflex import Policy
 from engine.retry import RetryPolicy
@@ -150,7 +151,7 @@ class Ports:
     next lease finds should this one be lost: that the run has failed, before its on_failure steps begin.
 
     `decide` is told a probe's record and whether its condition holds, and answers whether the pipeline follows; if so,
-    the record is checkpointed by then.
+    the record is checkpointed by then. `ask` is a remote gate; None where the gate is in process.
     """
 
     call: Callable[[ToolEntry, dict[str, Any], Call], Awaitable[Any]]
@@ -160,6 +161,7 @@ class Ports:
     max_output_bytes: int = 1_048_576
     decide: Callable[[StepRecord, bool], Awaitable[bool]] = as_told
     remember: Callable[[Mapping[str, Any]], Awaitable[None]] = at_own_risk
+    ask: Ask | None = None
 
 
 def prepare(definition: Definition, catalog: Catalog) -> Plan:

@@ -228,9 +228,7 @@ class Settings:
         "`REFLEX_TOKEN`.",
         check=service_url,
     )
-    reflex_ca: Path | None = setting(
-        None, "PEM file of more authorities that may have signed its certificate."
-    )
+    reflex_ca: Path | None = setting(None, "PEM file of more authorities for its certificate.")
     reflex_timeout: timedelta = setting(timedelta(seconds=5), "How long it has for one text.", positive=True)
     reflex_open_for: timedelta = setting(
         timedelta(seconds=60), "How long it is left alone after five failures in a row.", positive=True

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from engine import settings as settings_
 from engine.errors import Conflict, InputInvalid, LeaseLost
 from engine.executor import Attempt
+from engine.gate.asking import Ask
 from engine.pipeline import parse_definition
 from engine.plan import Ports, Run, StepRecord, prepare
 from engine.settings import Settings
@@ -26,6 +27,7 @@ async def try_tool(
     toolbox: Toolbox,
     settings: Settings,
     agent_id: UUID | None = None,
+    ask: Ask | None = None,
 ) -> dict[str, Any]:
     """{tool, status, output, error, verdict, duration_ms} of a call with `arguments` as they are: no templates.
 
@@ -50,6 +52,7 @@ async def try_tool(
         lambda: datetime.now(UTC),
         lambda name: settings_.secret(name, settings),
         settings.max_output_bytes,
+        ask=ask,
     )
     attempt = Attempt(plan, run, ports)
     began = datetime.now(UTC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from engine import reflex
@@ -22,8 +23,9 @@ from engine.errors import (
 )
 from engine.execution.foreach import as_items
 from engine.execution.units import Unit
+from engine.gate.asking import judged
 from engine.plan import Ports, Prepared, Run
-from engine.reflex import Policy, Verdict
+from engine.reflex import Policy
 from engine.secrets import Secrets
 from engine.storable import check_storable, storable
 from engine.template import Template
@@ -32,6 +34,8 @@ from engine.tools.entry import ToolEntry
 
 STORING = frozenset({"event.publish", "task.run_now", "core.approval", "core.wait_event"})
 """Tools whose input becomes rows of duework's own."""
+ASKING = 10.0
+"""Seconds that a remote gate has at least for what it is asked."""
 TOGETHER = 64
 """All outputs of a run together have at most this many times the bytes that one may have."""
 
@@ -52,15 +56,19 @@ class Calling:
         Raises DueworkError, and what the tool raises to wait: Parked.
         """
         prepared = unit.prepared
+        clock = asyncio.get_running_loop().time
+        ends = clock() + prepared.timeout.total_seconds()
         arguments = self._rendered(unit)
         if "input" in prepared.policy.on:
-            arguments = self.judge(unit.verdicts, "input", arguments, prepared.policy)
+            arguments = await self.judge(
+                unit.verdicts, "input", arguments, prepared.policy, prepared.timeout.total_seconds()
+            )
         unit.input = self.secrets.conceal(arguments)
         output = await self._answer(unit, self._revealed(prepared.entry, arguments))
         reported(unit, output)
-        return self._checked(unit, output)
+        return await self._checked(unit, output, ends - clock())
 
-    def rendered_list(self, unit: Unit, template: Template) -> list[Any]:
+    async def rendered_list(self, unit: Unit, template: Template) -> list[Any]:
         """What a foreach renders to, as the gate lets it pass: it is stored before it is used."""
         try:
             items = as_items(template.render(unit.context))
@@ -68,23 +76,33 @@ class Calling:
         except (ValidationFailed, OutputInvalid) as error:
             raise InputInvalid(f"foreach: {error}", errors=error.errors) from error
         if "input" in unit.prepared.policy.on:
-            items = self.judge(unit.verdicts, "input", items, unit.prepared.policy)
+            items = await self.judge(unit.verdicts, "input", items, unit.prepared.policy)
         return items
 
-    def stand_in(self, unit: Unit, template: Template, error: Mapping[str, Any]) -> Any:
+    async def stand_in(self, unit: Unit, template: Template, error: Mapping[str, Any]) -> Any:
         """The value that `on_error` goes on with: an output like any other."""
         value = self.secrets.conceal(template.render({**unit.context, "error": error}))
         check_storable(value, self.ports.max_output_bytes)
-        return self.judge(unit.verdicts, "output", value, unit.prepared.policy)
+        return await self.judge(unit.verdicts, "output", value, unit.prepared.policy)
 
     def described(self, error: DueworkError) -> dict[str, Any]:
         """An error as it may be stored."""
         told = reflex.cleaned(storable(self.secrets.conceal(error.as_dict())))
         return told if isinstance(told, dict) else {"code": error.code, "message": told}
 
-    def judge(self, verdicts: dict[str, Any], direction: str, value: Any, policy: Policy) -> Any:
-        """The value as the gate lets it pass; the verdict is noted. Raises GateBlocked."""
-        verdict: Verdict = reflex.judge(value, policy, exempt=self.secrets.is_placeholder)
+    async def judge(
+        self, verdicts: dict[str, Any], direction: str, value: Any, policy: Policy, seconds: float = 0.0
+    ) -> Any:
+        """The value as the gate lets it pass; the verdict is noted. Raises GateBlocked and GateUnavailable.
+
+        A remote gate has as many `seconds`, and at least ASKING: what has been called is not called again for haste.
+        """
+        exempt, ask = self.secrets.is_placeholder, self.ports.ask
+        if ask is None:
+            verdict = reflex.judge(value, policy, exempt=exempt)
+        else:
+            judging = partial(reflex.judge, value, policy, exempt=exempt)
+            verdict = await judged(ask, max(seconds, ASKING), lambda search: judging(search=search))
         if verdict.action != "pass":
             verdicts[direction] = verdict.as_dict()
         if verdict.action == "block":
@@ -145,7 +163,7 @@ class Calling:
         except ValidationFailed as error:
             raise InputInvalid(str(error), errors=error.errors) from error
 
-    def _checked(self, unit: Unit, output: Any) -> Any:
+    async def _checked(self, unit: Unit, output: Any, seconds: float) -> Any:
         prepared: Prepared = unit.prepared
         self._stored += check_storable(output, self.ports.max_output_bytes)
         if self._stored > TOGETHER * self.ports.max_output_bytes:
@@ -158,7 +176,7 @@ class Calling:
             raise OutputInvalid(text, errors=problems)
         output = self.secrets.conceal(output)
         if "output" in prepared.policy.on:
-            output = self.judge(unit.verdicts, "output", output, prepared.policy)
+            output = await self.judge(unit.verdicts, "output", output, prepared.policy, seconds)
         return output
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.errors import GateBlocked, InputInvalid, ValidationFailed
+from engine.errors import GateBlocked, GateUnavailable, InputInvalid, ValidationFailed
 from engine.execution.foreach import Fan
 from engine.execution.graph import Front
 from engine.execution.journal import LIST, Journal
@@ -166,7 +166,7 @@ class Course:
                 return []
             if step.foreach is not None:
                 return await self._fan_out(unit, step.foreach, busy)
-        except (InputInvalid, GateBlocked) as error:
+        except (InputInvalid, GateBlocked, GateUnavailable) as error:
             self._ended(unit, await self.tries.recover(unit, error))
             return []
         busy.add(step.id)
@@ -176,7 +176,7 @@ class Course:
         """Fix the list of a step, and begin its items."""
         fixed = self.journal.fixed(unit.step)
         if fixed is None:
-            items = self.tries.calling.rendered_list(unit, template)
+            items = await self.tries.calling.rendered_list(unit, template)
             if not items:
                 record = unit.record("succeeded", self.tries.run.attempt, self._now(), output=[])
                 self._ended(unit, Ending(record))

@@ -11,6 +11,7 @@ from engine.errors import (
     BudgetExceeded,
     DueworkError,
     GateBlocked,
+    GateUnavailable,
     LeaseLost,
     OutputInvalid,
     StoreUnavailable,
@@ -98,9 +99,9 @@ class Tries:
             return Ending(failed, error)
         if not isinstance(mode, str):
             try:
-                value = self.calling.stand_in(unit, mode["value"], failed.error or {})
-            except GateBlocked as blocked:
-                return Ending(self._failed(unit, blocked), blocked)
+                value = await self.calling.stand_in(unit, mode["value"], failed.error or {})
+            except (GateBlocked, GateUnavailable) as refused:
+                return Ending(self._failed(unit, refused), refused)
             except (ValidationFailed, OutputInvalid):
                 return Ending(failed, error)
             failed = unit.record(
