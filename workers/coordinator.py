@@ -49,6 +49,7 @@ class Coordinator:
         self.pool = pool
         self.runner = runner
         self.settler = settler
+        settler.flowing = self._flowing
         self.metrics = metrics
         self.held: dict[UUID, Held] = {}
         self.draining = False
@@ -78,14 +79,14 @@ class Coordinator:
         self._wake.clear()
         await self._give_back()
         wait = await self._lease()
-        if wait is None or wait > timedelta(0):
+        if wait is None or wait > timedelta(0) or not self._low():
             await self._pause(min(self.config.poll, wait or self.config.poll))
 
     async def _lease(self) -> timedelta | None:
         """Take what there is room for; how long until more may be taken, None when only news can tell."""
         async with self._leasing:
             room = self._room()
-            if self.draining or room <= 0:
+            if self.draining or room <= 0 or not self._low():
                 return None
             async with db.connection(self.pool) as conn:
                 began = time.monotonic()
@@ -132,13 +133,15 @@ class Coordinator:
             task = asyncio.get_running_loop().create_task(self._slot(self._buffer.popleft()))
             self._running.add(task)
             task.add_done_callback(self._slot_ended)
+        if not self._buffer:
+            self.settler.hurry()
         self.metrics.slots_busy.set(len(self._running))
 
     def _slot_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not self.draining:
             self._fill()
-        if len(self._buffer) * 2 <= self._room():
+        if self._low():
             self._wake.set()
 
     async def _slot(self, held: Held) -> None:
@@ -251,6 +254,14 @@ class Coordinator:
         """How many leases to take: the free slots, and ahead of them as much as AHEAD seconds will use up."""
         ahead = min(self.config.buffer, int(self.config.concurrency * AHEAD / max(self._typical, 1e-4)))
         return self.config.concurrency + ahead - len(self._running) - len(self._buffer)
+
+    def _low(self) -> bool:
+        """Whether to lease more: not for each slot that gets free, but once about a third of a batch is left."""
+        return len(self._buffer) * 2 <= self._room()
+
+    def _flowing(self) -> bool:
+        """Whether more runs wait here than there are slots: results come one upon the other."""
+        return len(self._buffer) > self.config.concurrency
 
     async def _pause(self, longest: timedelta) -> None:
         try:

@@ -1,15 +1,16 @@
 """The settler: results of finished runs, written in groups.
 
 A flush takes everything that has gathered and writes it in one statement per kind; the next begins when it
-ends, so a lone run waits for nobody and a busy worker commits hundreds at once (group commit). A batch with
-one bad row is bisected, so that the row costs no other run its lease.
+ends, so a lone run waits for nobody. While more leases wait than there are slots, a flush waits for GROUP
+results, GATHER at most: each commit has a price of its own (group commit). A batch with one bad row is
+bisected, so that the row costs no other run its lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,10 @@ from engine.store.failures import UNSUCCESSFUL
 
 FULL = 500
 """Results that one flush takes at most, and that wait before the slots are made to wait too."""
+GROUP = 200
+"""Results that a flush waits for while more are sure to come within moments."""
+GATHER = 0.05
+"""Seconds that it waits for them at most: how much later than it could a result of a backlog is on disk."""
 ENDED_BADLY = UNSUCCESSFUL | {"expired"}
 """Ends that somebody has to look at; a run whose workers died is settled when its on_failure steps have run."""
 
@@ -62,7 +67,8 @@ Writer = Callable[[Connection, Sequence[Settlement]], Awaitable[set[UUID]]]
 class Settler:
     """Gathers settlements; `run` flushes them until `stop`, and `drain` waits until all are written.
 
-    `failed` is told the tasks of runs that have ended without success.
+    `failed` is told the tasks of runs that have ended without success. `flowing` tells whether many more results
+    are about to come; once they are not, `hurry` ends the wait for them.
     """
 
     def __init__(self, pool: Pool, failed: Callable[[UUID], None] | None = None) -> None:
@@ -74,6 +80,8 @@ class Settler:
         self._room.set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._enough = asyncio.Event()
+        self.flowing: Callable[[], bool] = lambda: False
         self._log = telemetry.logger("workers.settler")
 
     async def add(self, settlement: Settlement, done: Done) -> None:
@@ -82,16 +90,24 @@ class Settler:
         self._waiting.append((settlement, done))
         self._idle.clear()
         self._arrived.set()
+        if len(self._waiting) >= GROUP:
+            self._enough.set()
         if len(self._waiting) >= FULL:
             self._room.clear()
 
+    def hurry(self) -> None:
+        """Write what is there: nothing is sure to follow soon."""
+        self._enough.set()
+
     async def drain(self) -> None:
         """Wait until everything that was handed over is written."""
+        self.hurry()
         await self._idle.wait()
 
     async def flush(self) -> None:
         """One round: wait for results, write all that are there. A failed batch stays for the next round."""
         await self._arrived.wait()
+        await self._gather()
         batch = self._waiting[:FULL]
         async with self.pool.connection() as conn:
             kept = await self._write(conn, [settlement for settlement, _ in batch])
@@ -103,6 +119,13 @@ class Settler:
         if not self._waiting:
             self._arrived.clear()
             self._idle.set()
+
+    async def _gather(self) -> None:
+        self._enough.clear()
+        if len(self._waiting) < GROUP and self.flowing():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER):
+                    await self._enough.wait()
 
     async def _write(self, conn: Connection, batch: Sequence[Settlement]) -> set[UUID]:
         writers: dict[str, Writer] = {"settle": self._settle, "retry": self._retry, "release": self._release}
