@@ -218,10 +218,7 @@ class Settings:
         "Operator's floor for injection: a looser policy needs the scope `reflex:loosen`.",
         choices=("allow", "flag", "block"),
     )
-    reflex_kinds: Path | None = setting(
-        None,
-        "File of an operator's own patterns (TOML), for kinds of personal data that duework does not know.",
-    )
+    reflex_kinds: Path | None = setting(None, "TOML file of patterns for further kinds of personal data.")
     reflex_url: str = setting(
         "",
         "Another duework whose gate is asked beside the own one, as `https://gate:8080`; its token is the secret "

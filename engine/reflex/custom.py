@@ -228,7 +228,7 @@ def regex_fault(regex: str, *, groups: int = 1) -> str:
     if compiled.NumberOfCapturingGroups() > groups:
         return "more than one group: the one group is the value, write others as (?:…)"
     if any(_empty(compiled, text) for text in _EMPTY_IN):
-        return "it matches where nothing stands: it would be found everywhere"
+        return "it matches the empty text, which is everywhere"
     return ""
 
 

@@ -285,6 +285,21 @@ gate_key = Table(
     _must("key", LargeBinary),
     _filled("created_at", INSTANT),
 )
+allowance = Table(
+    "allowance",
+    metadata,
+    _key("id", UUID(), server_default=FetchedValue()),
+    _may("task_id", UUID()),
+    _may("kind", Text),
+    _may("digest", Text),
+    _may("pattern", Text),
+    _must("reason", Text),
+    _must("author", Text),
+    _filled("created_at", INSTANT),
+    _may("expires_at", INSTANT),
+    _may("revoked_at", INSTANT),
+    _may("revoked_by", Text),
+)
 held_run = Table(
     "held_run",
     metadata,

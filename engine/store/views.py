@@ -53,3 +53,21 @@ quarantine_view = Table(
     Column("reason", Text),
     Column("released", ARRAY(Text)),
 )
+
+allowances_view = Table(
+    "allowances",
+    _views,
+    Column("id", UUID()),
+    Column("task_id", UUID()),
+    Column("task", Text),
+    Column("kind", Text),
+    Column("form", Text),
+    Column("pattern", Text),
+    Column("status", Text),
+    Column("reason", Text),
+    Column("author", Text),
+    Column("created_at", INSTANT),
+    Column("expires_at", INSTANT),
+    Column("revoked_at", INSTANT),
+    Column("revoked_by", Text),
+)

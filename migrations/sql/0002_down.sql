@@ -1,4 +1,6 @@
 -- Everything that 0002 made.
+DROP VIEW duework.allowances;
+DROP TABLE duework.allowance;
 DROP VIEW duework.quarantine;
 DROP TABLE duework.held_run, duework.gate_key;
 DO $$

@@ -232,6 +232,50 @@ COMMENT ON COLUMN duework.quarantine.reason IS 'Why';
 COMMENT ON COLUMN duework.quarantine.released IS 'The digests of the findings that were let pass';
 GRANT SELECT ON duework.quarantine TO duework_reader;
 
+-- False positives that people have marked (engine/store/allowances.py): findings that are let pass.
+-- Promises: a mark is one value's digest or one pattern, never a value; it is changed by nothing but its revocation, and
+-- never deleted with what it let pass on record. Locks: none beyond the rows. Fence: none; `revoked_at` is set once.
+CREATE TABLE duework.allowance (
+  id         uuid PRIMARY KEY DEFAULT duework.uuidv7(),
+  task_id    uuid REFERENCES duework.task (id) ON DELETE CASCADE,
+  kind       text,
+  digest     text CHECK (digest ~ '^[0-9a-f]{32}$'),
+  pattern    text CHECK (length(pattern) BETWEEN 1 AND 500),
+  reason     text NOT NULL CHECK (length(reason) BETWEEN 1 AND 1000),
+  author     text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  expires_at timestamptz CHECK (expires_at <= created_at + interval '3653 days'),
+  revoked_at timestamptz,
+  revoked_by text,
+  CHECK ((digest IS NULL) <> (pattern IS NULL)),
+  CHECK ((revoked_at IS NULL) = (revoked_by IS NULL))
+);
+CREATE INDEX allowance_task ON duework.allowance (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX allowance_standing ON duework.allowance (id) WHERE revoked_at IS NULL;
+
+CREATE VIEW duework.allowances AS
+SELECT a.id, a.task_id, t.name AS task, a.kind, CASE WHEN a.pattern IS NULL THEN 'value' ELSE 'pattern' END AS form,
+       a.pattern,
+       CASE WHEN a.revoked_at IS NOT NULL THEN 'revoked' WHEN a.expires_at <= now() THEN 'expired' ELSE 'standing' END
+         AS status,
+       a.reason, a.author, a.created_at, a.expires_at, a.revoked_at, a.revoked_by
+FROM duework.allowance a LEFT JOIN duework.task t ON t.id = a.task_id;
+COMMENT ON VIEW duework.allowances IS 'False positives that people have marked: findings that the gate lets pass';
+COMMENT ON COLUMN duework.allowances.id IS 'The mark';
+COMMENT ON COLUMN duework.allowances.task_id IS 'The task it is for; null: any task, and what comes in at the door';
+COMMENT ON COLUMN duework.allowances.task IS 'The task''s name';
+COMMENT ON COLUMN duework.allowances.kind IS 'The kind or family it is for; null: any';
+COMMENT ON COLUMN duework.allowances.form IS 'value (kept as a keyed digest alone) or pattern';
+COMMENT ON COLUMN duework.allowances.pattern IS 'RE2, for the whole of what is found; null of a value';
+COMMENT ON COLUMN duework.allowances.status IS 'standing, expired or revoked';
+COMMENT ON COLUMN duework.allowances.reason IS 'Why it is a false positive';
+COMMENT ON COLUMN duework.allowances.author IS 'The agent that marked it';
+COMMENT ON COLUMN duework.allowances.created_at IS 'When';
+COMMENT ON COLUMN duework.allowances.expires_at IS 'When it ends by itself; null: never';
+COMMENT ON COLUMN duework.allowances.revoked_at IS 'When it was taken back';
+COMMENT ON COLUMN duework.allowances.revoked_by IS 'The agent that took it back';
+GRANT SELECT ON duework.allowances TO duework_reader;
+
 -- What steps and runs take and give may be large JSON, which PostgreSQL compresses: with LZ4 where the server was built with
 -- it, which needs less CPU than the default for about the same size. Not measured here: the embedded server lacks LZ4. Rows
 -- written before keep theirs.

@@ -25,7 +25,7 @@ from engine.db import Connection
 from engine.errors import StoreUnavailable
 from engine.settings import Settings
 from engine.store.tables import metadata
-from engine.store.views import quarantine_view, runs_view
+from engine.store.views import allowances_view, quarantine_view, runs_view
 from ops import binaries
 from tests.factories import make_task, one, queue, rows
 from tests.postgres import connect
@@ -148,7 +148,7 @@ def test_keys_and_filled_columns_are_those_of_the_metadata(database_url: str) ->
     """What Alembic does not compare: primary keys, the columns that the database fills, their order, the view."""
     engine = create_engine("postgresql+psycopg://" + database_url.split("://", 1)[1])
     seen = inspect(engine)
-    for table in [*metadata.tables.values(), runs_view, quarantine_view]:
+    for table in [*metadata.tables.values(), runs_view, quarantine_view, allowances_view]:
         columns = seen.get_columns(table.name, schema="duework")
         assert [c["name"] for c in columns] == [c.name for c in table.columns], table.name
         types = {c["name"]: c["type"].compile(engine.dialect) for c in columns}

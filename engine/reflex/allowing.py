@@ -1,0 +1,194 @@
+"""False positives that people have marked: which findings they let pass, and which patterns are too wide for that.
+
+A mark is the keyed digest of one exact value, or an RE2 expression for the whole of a value; of one task or of all, of
+one kind or of any, with or without an end. It pardons a finding only if every member agrees.
+
+The rule about patterns: one that lets pass what nobody has looked at is refused. The witnesses are values made of the
+examples in the pattern data (other digits, other letters, the same form), for every kind that the mark is for: a
+pattern that matches the whole of any of them would allow more than the false positive that somebody has seen, as `.*`,
+`\\d{3}-\\d{2}-\\d{4}` and `.+@.+` do; one that matches nothing at all, too. What is told apart by its own text passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from re2 import _re2
+
+from engine.reflex.catalogue import Pattern
+from engine.reflex.checksums import IBAN_LENGTHS
+from engine.reflex.custom import regex_fault
+from engine.reflex.detection import hits
+from engine.reflex.digests import Match, digest
+from engine.reflex.edition import Edition, edition
+from engine.reflex.findings import UNKNOWN
+
+LONGEST_PATTERN = 500
+"""Characters of a pattern, at most."""
+LONGEST_VALUE = 20_480
+"""Characters of a value, at most: nothing longer is found as one."""
+
+FURTHER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "email": tuple(
+            f"someone.else@another-host.{end}" for end in ("com", "net", "org", "io", "de", "fr", "co.uk")
+        ),
+        "iban": tuple(country + "7421" + "9" * (length - 4) for country, length in IBAN_LENGTHS.items()),
+    }
+)
+"""Witnesses that no shifting of signs makes of an example: of every country, and below the common domains."""
+
+_SHIFTS = range(1, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """One mark that counts. `until` is an instant of the caller's clock in seconds, None for no end.
+
+    `task_id` None is any task, `kind` None any kind or family. Exactly one of `digest` and `pattern` is given.
+    """
+
+    task_id: UUID | None
+    kind: str | None
+    digest: str | None
+    pattern: str | None
+    until: float | None = None
+
+
+class Allowed:
+    """Marks in the form in which findings are compared with them; never changes."""
+
+    __slots__ = ("_digests", "_key", "_patterns")
+
+    def __init__(self, marks: Iterable[Allowance] = (), key: bytes = b"") -> None:
+        self._key = key
+        self._digests: dict[str, list[Allowance]] = {}
+        self._patterns: list[Allowance] = []
+        for mark in marks:
+            if mark.digest is not None:
+                self._digests.setdefault(mark.digest, []).append(mark)
+            else:
+                self._patterns.append(mark)
+
+    def pardons(self, match: Match, task_id: UUID | None, now: float) -> bool:
+        """Whether a mark lets this finding pass at `now`, seconds of the clock that the marks' ends are told in."""
+        if match.category == UNKNOWN:
+            return False  # another gate's kind, which nobody here has ever marked
+        return any(
+            mark.kind in (None, match.kind)
+            and mark.task_id in (None, task_id)
+            and (mark.until is None or now < mark.until)
+            for mark in self._meant(match.value)
+        )
+
+    def _meant(self, value: str) -> Iterator[Allowance]:
+        if self._digests:
+            yield from self._digests.get(value_digest(self._key, value), ())
+        for mark in self._patterns:
+            if _matches(mark.pattern or "", value):
+                yield mark
+
+
+def value_digest(key: bytes, value: str) -> str:
+    """The digest by which a value is known again; it says nothing of where it stood."""
+    return digest(key, "allowed", value)
+
+
+def value_fault(value: str) -> str:
+    """Why a mark for this value would never count; "" where it may. What needs words beside it cannot be known here."""
+    if not 0 < len(value) <= LONGEST_VALUE:
+        return f"a value has 1 to {LONGEST_VALUE} characters"
+    found = hits(value)
+    if not found or any((hit.start, hit.end) == (0, len(value)) for hit in found):
+        return ""
+    places = ", ".join(f"{hit.kind} at characters {hit.start} to {hit.end}" for hit in found)
+    return f"what is allowed is the whole of what is found, and found in it is {places}: give that alone"
+
+
+def pattern_fault(pattern: str, kind: str | None) -> str:
+    """Why this pattern may not be a mark for `kind` (None: for all); "" where it may."""
+    if len(pattern) > LONGEST_PATTERN:
+        return f"a pattern has at most {LONGEST_PATTERN} characters"
+    fault = regex_fault(pattern, groups=LONGEST_PATTERN)
+    if fault:
+        return fault
+    if any(hit.category == "pii" for text in (pattern, pattern.replace("\\", "")) for hit in hits(text)):
+        return "it holds such a value itself, and patterns are stored as they are: allow the value instead"
+    wide = sorted(name for name, values in witnesses(edition()).items()
+                  if kind in (None, name) and any(_matches(pattern, value) for value in values))  # fmt: skip
+    if wide:
+        return (
+            f"too wide: it also matches other values of the form of {', '.join(wide)}, which nobody has looked at; "
+            "name more of what tells yours apart, or allow exact values"
+        )
+    return ""
+
+
+@lru_cache(4)
+def witnesses(of: Edition) -> dict[str, frozenset[str]]:
+    """For each kind and family, values that no pattern may let pass; treat it as read-only."""
+    found: dict[str, set[str]] = {}
+    for row in of.rows:
+        if row.category == "evasion":
+            continue
+        values = [text[text.index("«") + 1 : text.rindex("»")] for text in row.match if "«" in text]
+        others = (
+            {other for value in values for other in _others(row, value)} if row.category == "pii" else set()
+        )
+        found.setdefault(row.kind, set(FURTHER.get(row.kind, ()))).update(others or values)
+    return {kind: frozenset(values) for kind, values in found.items()}
+
+
+def _others(row: Pattern, value: str) -> Iterator[str]:
+    """Other values of the row's form: with other digits and letters throughout, but for the last word, in the digits
+    alone where they are what counts, and in the second half alone."""
+    letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))
+    tail, half = value.rfind("."), len(value) // 2
+    for by in _SHIFTS:
+        made = [_shifted(value, by, letters=True), value[:half] + _shifted(value[half:], by, letters=True)]
+        if tail >= 0:
+            made.append(_shifted(value[:tail], by, letters=True) + value[tail:])
+        if digits >= letters:
+            made.append(_shifted(value, by, letters=False))
+        yield from (other for other in made if other != value and _has_form(row.regex, other))
+
+
+def _shifted(text: str, by: int, *, letters: bool) -> str:
+    return "".join(_turned(sign, by, letters) for sign in text)
+
+
+def _turned(sign: str, by: int, letters: bool) -> str:
+    """The sign `by` places on in the circle of its like."""
+    if "0" <= sign <= "9":
+        return str((int(sign) + by) % 10)
+    if letters and sign.isascii() and sign.isalpha():
+        first = ord("a") if sign.islower() else ord("A")
+        return chr(first + (ord(sign) - first + by) % 26)
+    return sign
+
+
+def _has_form(regex: str, value: str) -> bool:
+    """Whether the expression finds the whole of `value`, as its match or its group."""
+    spans = _compiled(regex, latin=True).Match(
+        _re2.RE2.Anchor.UNANCHORED, value.encode("latin-1", "replace"), 0, len(value)
+    )
+    return (0, len(value)) in (spans[0], spans[-1])
+
+
+def _matches(pattern: str, value: str) -> bool:
+    data = value.encode("utf-8", "replace")
+    span = _compiled(pattern, latin=False).Match(_re2.RE2.Anchor.ANCHOR_BOTH, data, 0, len(data))[0]
+    return bool(span[0] == 0 and span[1] == len(data))
+
+
+@lru_cache(4_096)
+def _compiled(regex: str, *, latin: bool) -> Any:
+    options = _re2.RE2.Options()
+    options.encoding = _re2.RE2.Options.Encoding.LATIN1 if latin else _re2.RE2.Options.Encoding.UTF8
+    options.log_errors = False
+    return _re2.RE2(regex.encode(), options)
