@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -36,8 +37,11 @@ async def read(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def documents(data: bytes, media_type: str | None) -> list[Document]:
-    """The documents of a body; [] for an empty one. Raises UnsupportedMedia and Malformed."""
+async def documents(data: bytes, media_type: str | None, *, kept: bool = True) -> list[Document]:
+    """The documents of a body; [] for an empty one. Raises UnsupportedMedia and Malformed.
+
+    JSON of which nothing is `kept` may be of any length; nobody is told line and column of what is wrong in it.
+    """
     kind = (media_type or "application/json").partition(";")[0].strip().lower()
     if not data.strip():
         return []
@@ -49,12 +53,21 @@ async def documents(data: bytes, media_type: str | None) -> list[Document]:
         detail = f"byte {error.start} of the body is not UTF-8"
         raise Malformed(detail, errors=[Problem("not_utf8", detail)]) from None
     source = "body.yaml" if kind in YAML else "body.json"
+    parse = load_documents if kept or kind in YAML else _plain
     if len(text) <= _QUICK:
-        return load_documents(text, source)
-    return await asyncio.to_thread(load_documents, text, source)
+        return parse(text, source)
+    return await asyncio.to_thread(parse, text, source)
 
 
-def value(found: Sequence[Document], contract: Contract, *, required: bool) -> object:
+def _plain(text: str, source: str) -> list[Document]:
+    try:
+        return [Document(json.loads(text), source)]
+    except (ValueError, RecursionError):
+        detail = "the body is not JSON, or too deep"
+        raise Malformed(detail, errors=[Problem("json", detail)]) from None
+
+
+def value(found: Sequence[Document], contract: Contract, *, required: bool, kept: bool = True) -> object:
     """The one checked value of a body, {} when there is none. Raises Malformed and ValidationFailed."""
     if len(found) > 1:
         raise Malformed("the body holds several documents; this path takes one")
@@ -63,7 +76,7 @@ def value(found: Sequence[Document], contract: Contract, *, required: bool) -> o
             raise Malformed("a body is needed; /docs shows what it looks like")
         return {}
     body = found[0].value
-    problems = unstorable(body) or contract.check(body)
+    problems = (kept and unstorable(body)) or contract.check(body)
     if problems:
         raise invalid("the body is not valid", [_located(problem, found[0]) for problem in problems])
     return contract.with_defaults(body)
@@ -94,4 +107,4 @@ def _located(problem: Problem, document: Document) -> Problem:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body has more than {limit} bytes (DUEWORK_MAX_BODY_BYTES)")
+    return TooLarge(f"the body has more than {limit} bytes (DUEWORK_MAX_BODY_BYTES, or the path's own limit)")

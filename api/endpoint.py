@@ -43,7 +43,7 @@ def endpoint(operations: Mapping[str, Operation]) -> OpenHandler:
 async def _serve(request: Request, operation: Operation) -> Response:
     resources: Resources = request.app.state.resources
     auth.bearer(request)
-    data = await bodies.read(request, resources.settings.max_body_bytes)
+    data = await bodies.read(request, operation.largest or resources.settings.max_body_bytes)
     try:
         answer = await _transact(request, operation, resources, data)
         if answer.follow is not None:
@@ -104,11 +104,14 @@ async def _with_body(call: Call, operation: Operation, data: bytes) -> Call:
     """The call with its body, checked against the schema that OpenAPI publishes."""
     if not (operation.definitions or operation.body):
         return call
-    found = await bodies.documents(data, call.request.headers.get("content-type"))
+    media = call.request.headers.get("content-type")
+    found = await bodies.documents(data, media, kept=operation.kept)
     if operation.definitions:
         return replace(call, documents=found)
     contract = call.resources.contracts[str(operation.body)]
-    return replace(call, body=bodies.value(found, contract, required=operation.body_required))
+    return replace(
+        call, body=bodies.value(found, contract, required=operation.body_required, kept=operation.kept)
+    )
 
 
 def _negotiate(request: Request, operation: Operation) -> None:

@@ -111,7 +111,8 @@ class Operation:
     `scope` is what the agent must hold, "" for any agent; an `OpenHandler` needs no agent at all. `answers`
     maps a status to the name of its schema (None: no body). `body` names the schema of the request body;
     with `definitions` the body is one or more task definitions instead. `keyed` operations create work and
-    take an Idempotency-Key.
+    take an Idempotency-Key. Where nothing of the body is `kept`, its texts may be such as no database stores.
+    `largest` is the limit of its bytes where it is not that of the settings.
     """
 
     method: str
@@ -129,6 +130,8 @@ class Operation:
     headers: tuple[str, ...] = ()
     errors: tuple[int, ...] = ()
     media: str = "application/json"
+    kept: bool = True
+    largest: int = 0
 
     @property
     def open(self) -> bool:

@@ -169,8 +169,16 @@ ANSWERS: dict[str, Schema] = {
     "VerdictPage": page("Verdict"),
     "ReflexAnswer": _all(
         {"request_id": TEXT, "status": {"enum": ["Success", "Blocked"]}, "pii_detected": FLAG},
-        pii_matches={"type": "array", "items": {"type": "object"}}, injection_detected=FLAG,
-        injection_matches={"type": "array", "items": {"type": "object"}},
+        characters=COUNT | {"description": "Code points of the text: what positions count."},
+        pii_matches={"type": "array", "items": _all(
+            {"pii_type": TEXT, "value": TEXT, "rule": TEXT}, position=COUNT, end=COUNT,
+            confidence={"type": "number", "minimum": 0, "maximum": 1},
+        )},
+        injection_detected=FLAG,
+        injection_matches={"type": "array", "items": _all(
+            {"injection_type": TEXT, "severity": {"enum": ["Low", "Medium", "High", "Critical"]}, "rule": TEXT},
+            position=COUNT, end=COUNT,
+        )},
         cache_hit=FLAG, processing_time_ms={"type": "number"},
     ),
     "Health": _all({"status": {"const": "healthy"}, "timestamp": TIME, "version": TEXT}),
