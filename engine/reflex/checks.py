@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from engine.reflex import checksums
+from engine.reflex.digits import DIGIT_CHECKS
 
 Span = tuple[int, int]
 Check = Callable[[str, int, int], Span | None]
@@ -28,23 +29,31 @@ _INTERNAL_SUFFIXES = frozenset({
 _SERVICE_ACCOUNTS = frozenset({"git", "hg", "svn", "vcs"})
 
 _VERSION = re.compile(
-    r"(?:\bversion|\bver\.?|\brelease|\bbuild|\bv|==|~=|>=|<=|\brev(?:ision)?|\bfirmware)[\s:=\"']{0,3}$",
+    r"(?:\bversion(?: to| from)?|\bver\.?|\brelease|\bbuild|\bv|==|~=|>=|<=|\brev(?:ision)?|\bfirmware)[\s:=\"']{0,3}$",
     re.ASCII,
 )
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[/.-]\d\d?[/.-](?:19|20)\d\d\b", re.ASCII)
+_PAIRS = re.compile("(?:[0-9A-Fa-f]{2}:)+[0-9A-Fa-f]{2}", re.ASCII)  # of a fingerprint or serial number
+_PAIR_BEFORE = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{2}[:-]\Z|\.\Z", re.ASCII)
+_PAIR_AFTER = re.compile(r"[:-][0-9A-Fa-f]{2}(?![0-9A-Za-z])|\.[0-9A-Fa-f]{4}", re.ASCII)
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _EXTENSION = re.compile(r" ?[ex#]", re.ASCII)
+_DIGITS = re.compile(r"\d+", re.ASCII)
 _NO_DIGITS = re.compile(r"\D+", re.ASCII)
 _LONGEST_IPV6 = 45
 _LONGEST_KEY = 16_384
 _LONGEST_SECRET = 180
 _SIGN_KINDS = tuple(re.compile(kind, re.ASCII) for kind in (r"\d", "[A-Z]", "[a-z]", "[^0-9A-Za-z]"))
 _SECRET_REST = re.compile(r"""[^\s"',;\0]+""", re.ASCII)
+_CODE = re.compile(  # what programs assign: names, and calls and members of what is named
+    r"[A-Za-z_]{4,}(?:(?:\.|->|::)[A-Za-z_]+)*(?:[\[({].*|[)\]}?]*)", re.ASCII
+)
 _KEY_BODY = re.compile(r"(?:\s*[0-9A-Za-z+/=]{16,}(?:\\n)?)+(?:\s*[0-9A-Za-z+/]{1,15}={0,2})?", re.ASCII)
 _CALLED_CARD = re.compile(r"card.{0,2}(?:number|no\b|num|nr|#)|credit.?card", re.ASCII | re.IGNORECASE)
+_FOURS = re.compile(r"\d{4}(?:[ -]\d{4}){3}", re.ASCII)
 _CALL_REACH = 28
 _URL_REACH = 100
-_URL_ENDS = frozenset(" \t\r\n\"'<>,;\0")
+_URL_ENDS = frozenset(" \t\r\n\"'<>,;|`\0")
 
 
 def unchecked(text: str, start: int, end: int) -> Span | None:  # noqa: ARG001 - a Check like the others
@@ -110,19 +119,18 @@ def credit_card(text: str, start: int, end: int) -> Span | None:
     """Luhn and the range and length of an issuer whose numbers are told from others without further words."""
     digits = _digits(text[start:end])
     issuer = checksums.card_issuer(digits)
-    if issuer in ("maestro", "jcb15") or not 14 <= len(digits) <= 16:
+    if issuer in ("", "maestro", "jcb15") or not 14 <= len(digits) <= 16:
         return None
     return credit_card_any(text, start, end)
 
 
 def credit_card_any(text: str, start: int, end: int) -> Span | None:
-    """Luhn and any issuer's range and length; Luhn alone for what is called the number of a card."""
+    """Luhn and any issuer's range and length; Luhn alone in groups of four or for what is called a card's number."""
     digits = _digits(text[start:end])
     if not checksums.luhn(digits) or len(set(digits)) == 1:
         return None
-    if not checksums.card_issuer(digits) and not _CALLED_CARD.search(
-        text, max(0, start - _CALL_REACH), start
-    ):
+    known = checksums.card_issuer(digits) or _FOURS.fullmatch(text, start, end)
+    if not known and not _CALLED_CARD.search(text, max(0, start - _CALL_REACH), start):
         return None
     return (start, end) if _stands_alone(text, start, end) else None
 
@@ -177,11 +185,21 @@ def ipv6(text: str, start: int, end: int) -> Span | None:
     if text[end - 1] == ":" and text[end - 2] != ":":
         end -= 1
     value = text[start:end]
-    if len(value) > _LONGEST_IPV6 or value.isdecimal() or not any(map(str.isdigit, value)):
+    if len(value) > _LONGEST_IPV6 or not any(map(str.isdigit, value)) or _PAIRS.fullmatch(value):
         return None
-    if _joined(text, start, end) or text[start - 1 : start + 1] == "::" or _continues(text, end):
+    if (
+        _joined(text, start, end)
+        or text[start - 1 : start + 1] == "::"
+        or _continues(text, end)
+        or _names_folder(text, end)
+    ):
         return None
     return (start, end) if _is_address(value) else None
+
+
+def _names_folder(text: str, end: int) -> bool:
+    """Whether a path goes on after `end`, as after the empty field of a line in /etc/passwd."""
+    return text[end - 1] == ":" and text[end : end + 1] == "/" and not text[end + 1 : end + 2].isdigit()
 
 
 def _is_address(value: str) -> bool:
@@ -196,7 +214,10 @@ def _is_address(value: str) -> bool:
 def mac_address(text: str, start: int, end: int) -> Span | None:
     """Neither all zeros nor broadcast, and not a piece of a longer string of pairs."""
     value = set(text[start:end].lower()) - set(":-.")
-    return None if value in ({"0"}, {"f"}) or _joined(text, start, end) else (start, end)
+    if value in ({"0"}, {"f"}) or _joined(text, start, end):
+        return None
+    longer = _PAIR_BEFORE.search(text, max(0, start - 4), start) or _PAIR_AFTER.match(text, end)
+    return None if longer else (start, end)
 
 
 def bitcoin(text: str, start: int, end: int) -> Span | None:
@@ -227,8 +248,8 @@ def routing_number(text: str, start: int, end: int) -> Span | None:
 def phone(text: str, start: int, end: int) -> Span | None:
     """7 to 15 digits (ITU-T E.164 allows 15) that are not part of a longer number or a part number."""
     digits = _digits(_EXTENSION.split(text[start:end])[0])
-    if text[end - 2] == ".":
-        return None  # a decimal
+    if text[end - 2] == "." or text.count("(", start, end) != text.count(")", start, end):
+        return None  # a decimal; a version and its build
     if not 7 <= len(digits) <= 15 or len(set(digits)) < 3 or not _stands_alone(text, start, end):
         return None
     return start, end
@@ -285,10 +306,14 @@ def document_number(text: str, start: int, end: int) -> Span | None:
 
 
 def date_of_birth(text: str, start: int, end: int) -> Span | None:
-    """A date that some calendar has: day and month in either order."""
-    numbers = [int(part) for part in re.findall(r"\d+", text[start:end])]
-    small = [number for number in numbers if number <= 31]
-    good = len(small) == len(numbers) - 1 and 0 not in small and (len(small) < 2 or min(small) <= 12)
+    """A date that some calendar has: day and month in either order, the year at one end, perhaps of two digits."""
+    parts = _DIGITS.findall(text, start, end)
+    if len(parts) == 1:
+        parts = [parts[0][:4], parts[0][4:6], parts[0][6:]]
+    year = next((part for part in parts if len(part) == 4 or int(part) > 31), parts[-1])
+    parts.remove(year)
+    rest = [int(part) for part in parts]
+    good = len(year) != 3 and all(1 <= part <= 31 for part in rest) and (len(rest) < 2 or min(rest) <= 12)
     return (start, end) if good else None
 
 
@@ -304,7 +329,7 @@ def secret(text: str, start: int, end: int) -> Span | None:
         or value.lower().startswith(("your", "xxx", "changeme", "example", "redacted"))
     ):
         return None
-    if len(set(value)) < 5:
+    if len(set(value)) < 5 or _CODE.fullmatch(value):
         return None
     kinds = [bool(kind.search(value)) for kind in _SIGN_KINDS]
     return (start, end) if sum(kinds) >= (2 if kinds[0] else 3) else None
@@ -362,6 +387,6 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             phone_national, phone_of_line, passport_number,
             document_number, date_of_birth, private_key, secret,
         )
-    }
+    } | dict(DIGIT_CHECKS)
 )  # fmt: skip
 """The checks that pattern rows name."""
