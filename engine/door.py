@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from engine import reflex
 from engine.errors import GateBlocked, Problem
 from engine.metrics import Metrics
 from engine.reflex import Finding, Policy
+from engine.reflex.digests import Pardon
 from engine.settings import Settings
 
 
@@ -18,18 +20,26 @@ def floor(settings: Settings) -> Policy:
     return reflex.strictest(reflex.parse_policy(layer))
 
 
-def admit(metrics: Metrics, value: Any, policy: Policy, what: str, **details: Any) -> Any:
+def admit(
+    metrics: Metrics, value: Any, policy: Policy, what: str, pardoned: Pardon | None = None, **details: Any
+) -> Any:
     """`value` as it may go on (redacted where the policy says so).
 
-    Raises GateBlocked; `details` go into it beside the verdict. `what` names the value in the message.
+    Raises GateBlocked; `details` go into it beside the verdict. `what` names the value in the message; `pardoned` are
+    findings that people have marked as false.
     """
     if "input" not in policy.on:
         return value
-    verdict = reflex.judge(value, policy)
+    verdict = reflex.judge(value, policy, pardoned=pardoned)
     metrics.verdicts.labels(verdict.action).inc()
     if verdict.action == "block":
         raise refusal(verdict.findings, what, **details)
     return verdict.value
+
+
+def for_names(floor: Policy) -> Policy:
+    """What identifies an event cannot be redacted: two events would become one."""
+    return replace(floor, pii="block") if floor.pii == "redact" else floor
 
 
 def refusal(findings: Iterable[Finding], what: str, **details: Any) -> GateBlocked:

@@ -37,6 +37,8 @@ EVENTS: tuple[str, ...] = (
     "process.crashed",
     "process.exited",
     "process.started",
+    "request.pointless",
+    "request.refused",
     "run.deduplicated",
     "run.failed",
     "run.settled",

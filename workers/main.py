@@ -27,6 +27,7 @@ from workers.config import WorkerConfig
 from workers.coordinator import Coordinator
 from workers.failures import FailureWatch
 from workers.heartbeat import Heartbeat
+from workers.requested import RequestCheck
 from workers.runner import Runner
 from workers.settler import Settler
 
@@ -121,8 +122,20 @@ def _services(
         Service("workers.heartbeat", heartbeat.beat, config.heartbeat),
         Service("workers.promote", promote, PROMOTE_EVERY),
     ]
+    asked = Service(
+        "workers.requested", RequestCheck(settings, coordinator.pool, coordinator.metrics).look, config.poll
+    )
+    services.append(asked)
+
+    def notice(channel: str, payload: str) -> None:
+        if channel == notifier.REQUEST:
+            asked.wake()
+        else:
+            coordinator.notice(channel, payload)
+
     if not config.poll_only:
-        ears = notifier.Notifier(settings.database_url, (notifier.WORK, notifier.CANCEL), coordinator.notice)
+        channels = notifier.WORK, notifier.CANCEL, notifier.REQUEST
+        ears = notifier.Notifier(settings.database_url, channels, notice)
         services.append(Service("workers.listen", ears.listen, at_once))
     return services
 

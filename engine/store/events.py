@@ -26,13 +26,17 @@ LOOKED_AT = 500
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. `payload` must have passed the gate; (source, external_id) names it for good."""
+    """Something that happened. `payload` must have passed the gate; (source, external_id) names it for good.
+
+    `id` is the one that was promised for it; None makes one.
+    """
 
     topic: str
     payload: dict[str, Any]
     source: str
     external_id: str | None = None
     agent_id: UUID | None = None
+    id: UUID | None = None
 
 
 async def publish(conn: Connection, given: Event, *, now: datetime | None = None) -> Row:
@@ -42,6 +46,7 @@ async def publish(conn: Connection, given: Event, *, now: datetime | None = None
     does nothing.
     """
     values = {
+        "id": given.id,
         "source": given.source,
         "external_id": given.external_id,
         "topic": given.topic,

@@ -14,6 +14,7 @@ from engine import db
 
 WORK = "duework_work"
 CANCEL = "duework_cancel"
+REQUEST = "duework_request"
 
 
 class Notifier:

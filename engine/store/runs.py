@@ -30,7 +30,10 @@ REPEATS = ("backfill", "retry")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Work that no schedule named. `params` and `event` must have passed the gate; `run_at` None means now."""
+    """Work that no schedule named. `params` and `event` must have passed the gate; `run_at` None means now.
+
+    `run_id` is the id that was promised for the run; None makes one.
+    """
 
     task_id: UUID
     trigger: str
@@ -42,6 +45,7 @@ class Request:
     priority: int | None = None
     parent_run_id: UUID | None = None
     created_by: UUID | None = None
+    run_id: UUID | None = None
 
 
 async def enqueue(
@@ -95,6 +99,7 @@ def _values(request: Request, now: datetime | None, *, admitted: bool, key: str 
         "priority": request.priority,
         "parent_run_id": request.parent_run_id,
         "created_by": request.created_by,
+        "run_id": request.run_id,
         "admitted": admitted,
         "concurrency_key": key,
         "now": now,

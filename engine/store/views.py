@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Double, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
-from engine.store.tables import INSTANT
+from engine.store.columns import INSTANT
 
 _views = MetaData(schema="duework")
 

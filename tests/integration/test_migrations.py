@@ -24,7 +24,7 @@ from engine import db
 from engine.db import Connection
 from engine.errors import StoreUnavailable
 from engine.settings import Settings
-from engine.store.tables import metadata
+from engine.store.columns import metadata
 from engine.store.views import allowances_view, quarantine_view, runs_view
 from ops import binaries
 from tests.factories import make_task, one, queue, rows

@@ -1,13 +1,13 @@
 -- Queue runs that no tick made: run-now, event, backfill, retry, child of a pipeline; one for each of `instants`, which
--- holds a null where the run has none.
+-- holds a null where the run has none. `run_id` is the id of the only one, where it is known already.
 -- Promises: the row is leasable when the transaction commits and run_at has come; its id is the run_id. A task with a
 -- dedupe key gets none unless the key was asked (`admitted`), or the run repeats the past; one whose concurrency key is
 -- made of the run's own parameters or event gets none without it.
 -- Locks: none beyond the new row. Fence: none yet; the first lease draws it.
 INSERT INTO duework.due_work
-  (slot, task_id, task_version, trigger, scheduled_for, run_at, expires_at, priority, params, event, parent_run_id, created_by,
+  (id, slot, task_id, task_version, trigger, scheduled_for, run_at, expires_at, priority, params, event, parent_run_id, created_by,
    concurrency_key, concurrency_limit, on_conflict)
-SELECT duework.slot_for(w.run_at, w.at), t.id, t.version, %(trigger)s, i.scheduled_for, w.run_at, %(expires_at)s,
+SELECT coalesce(%(run_id)s::uuid, duework.uuidv7()), duework.slot_for(w.run_at, w.at), t.id, t.version, %(trigger)s, i.scheduled_for, w.run_at, %(expires_at)s,
        coalesce(%(priority)s, t.priority), %(params)s, %(event)s, %(parent_run_id)s, %(created_by)s,
        k.key, CASE WHEN k.key IS NOT NULL THEN (t.concurrency ->> 'limit')::integer END,
        CASE WHEN k.key IS NULL THEN NULL

@@ -1,0 +1,142 @@
+"""What applications ask for by SQL: checked as the API checks a body, then queued, accepted or refused.
+
+Invariants: a request is taken, checked and answered in one transaction, so that a worker killed meanwhile leaves it
+to the next; nothing of it is in another table before the gate has seen it; a refusal is in history (or, of an event,
+in the verdicts), and a gate or a database that does not answer refuses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from engine import db, door, reflex, telemetry
+from engine.db import Connection, Pool, Row
+from engine.errors import Conflict, DueworkError, GateBlocked
+from engine.metrics import Metrics
+from engine.pipeline.params import run_params
+from engine.settings import Settings
+from engine.store import audit, events, leases, requests, runs, tasks, verdicts
+from engine.store.requests import Asked
+
+BATCH = 100
+"""Requests in one transaction: one commit for all of them."""
+BACK = 10_000
+"""How many numbers before the last one a look begins: transactions commit in another order than they asked."""
+WHOLE_EVERY = 60.0
+"""Seconds between looks from the very first number, for what committed later than that."""
+
+
+class RequestCheck:
+    """Checks requests; `look` is called as a service, at every poll and whenever somebody has asked."""
+
+    def __init__(self, settings: Settings, pool: Pool, metrics: Metrics) -> None:
+        self.floor = door.floor(settings)
+        self.pool = pool
+        self.metrics = metrics
+        self._last = 0
+        self._whole_at = 0.0
+        self._log = telemetry.logger("workers.requested")
+
+    async def look(self) -> None:
+        """One round: everything that has been asked for until now."""
+        now = time.monotonic()
+        whole = now >= self._whole_at
+        if whole:
+            self._whole_at = now + WHOLE_EVERY
+        first = 0 if whole else max(0, self._last - BACK)
+        while await self._batch(first) == BATCH:
+            pass
+
+    async def _batch(self, first: int) -> int:
+        async with db.transaction(self.pool) as conn:
+            asked = await requests.take(conn, first=first, limit=BATCH)
+            for each in asked:
+                await self._answer(conn, each)
+        if asked:
+            self._last = max(self._last, asked[-1].number)
+        return len(asked)
+
+    async def _answer(self, conn: Connection, asked: Asked) -> None:
+        try:
+            async with conn.transaction():  # what a refused request had begun is undone
+                await self._grant(conn, asked)
+        except DueworkError as error:
+            if error.retryable:
+                raise
+            await self._refuse(conn, asked, error)
+
+    async def _grant(self, conn: Connection, asked: Asked) -> None:
+        if asked.kind == "run_now":
+            await self._run_now(conn, asked)
+        elif asked.kind == "publish":
+            await self._publish(conn, asked)
+        else:
+            await self._cancel(conn, asked)
+
+    async def _run_now(self, conn: Connection, asked: Asked) -> None:
+        task = await tasks.get(conn, str(asked.task_id))
+        if task["status"] == "canceled":
+            raise Conflict(f"task {task['name']!r} is canceled and cannot be run")
+        document = await tasks.definition(conn, task["id"], task["version"])
+        run = await runs.enqueue(
+            conn,
+            runs.Request(
+                task["id"],
+                "run_now",
+                params=self._params(task, document, asked),
+                run_at=asked.run_at,
+                priority=asked.priority,
+                run_id=asked.id,
+            ),
+        )
+        if run["deduplicated"]:
+            told = {"code": "deduplicated", "message": f"run {run['run_id']} stands for this one"}
+            await requests.end(conn, asked.id, task["id"], "skipped", told)
+        action = "run.deduplicated" if run["deduplicated"] else "run.requested"
+        await audit.write(conn, asked.actor, action, f"run:{run['run_id']}", task=task["name"])
+
+    def _params(self, task: Row, document: Mapping[str, Any], asked: Asked) -> dict[str, Any] | None:
+        params = run_params(task["name"], document, asked.content)
+        if not asked.content:
+            return None
+        policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
+        checked: dict[str, Any] = door.admit(
+            self.metrics, params, policy, "the parameters", task_id=task["id"]
+        )
+        return checked
+
+    async def _publish(self, conn: Connection, asked: Asked) -> None:
+        assert asked.topic is not None, "held by a constraint of the table"
+        assert asked.source is not None, "held by a constraint of the table"
+        names = {"topic": asked.topic, "source": asked.source, "id": asked.external_id}
+        door.admit(self.metrics, names, door.for_names(self.floor), "the event's names")
+        payload = door.admit(self.metrics, asked.content, self.floor, "the event")
+        event = events.Event(asked.topic, payload, asked.source, asked.external_id, id=asked.id)
+        answer = await events.publish(conn, event)
+        if not answer["duplicate"]:
+            subject = f"event:{answer['event_id']}"
+            await audit.write(conn, asked.actor, "event.published", subject, topic=asked.topic)
+
+    async def _cancel(self, conn: Connection, asked: Asked) -> None:
+        assert asked.run_id is not None, "held by a constraint of the table"
+        reason = reflex.mask(asked.reason or f"canceled by {asked.actor}")
+        task_id = await requests.withdraw(conn, asked.run_id)
+        if task_id is not None:
+            told = {"code": "canceled", "message": reason}
+            await requests.end(conn, asked.run_id, task_id, "canceled", told)
+        elif await leases.cancel(conn, asked.run_id, reason) is None:
+            self._log.info("request.pointless", kind="cancel", run_id=str(asked.run_id))
+            return
+        await audit.write(conn, asked.actor, "run.canceled", f"run:{asked.run_id}", reason=reason)
+
+    async def _refuse(self, conn: Connection, asked: Asked, error: DueworkError) -> None:
+        self._log.warning("request.refused", kind=asked.kind, id=str(asked.id), code=error.code)
+        if isinstance(error, GateBlocked):
+            await verdicts.refuse(conn, f"sql:{asked.kind}", error, None)
+        told = {"code": error.code, "message": reflex.mask(error.message)}
+        if asked.task_id is not None:
+            await requests.end(conn, asked.id, asked.task_id, requests.ended_by(error), told)
+        subject = f"{'event' if asked.kind == 'publish' else 'run'}:{asked.run_id or asked.id}"
+        await audit.write(conn, asked.actor, "request.refused", subject, **told)
