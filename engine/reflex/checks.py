@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from engine.reflex import checksums
+from engine.reflex.credentials import assigned, private_key, secret, url_credentials
 from engine.reflex.digits import DIGIT_CHECKS
 
 Span = tuple[int, int]
@@ -41,19 +42,10 @@ _EXTENSION = re.compile(r" ?[ex#]", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
 _NO_DIGITS = re.compile(r"\D+", re.ASCII)
 _LONGEST_IPV6 = 45
-_LONGEST_KEY = 16_384
-_LONGEST_SECRET = 180
-_SIGN_KINDS = tuple(re.compile(kind, re.ASCII) for kind in (r"\d", "[A-Z]", "[a-z]", "[^0-9A-Za-z]"))
-_SECRET_REST = re.compile(r"""[^\s"',;\0]+""", re.ASCII)
-_CODE = re.compile(  # what programs assign: names, and calls and members of what is named
-    r"[A-Za-z_]{4,}(?:(?:\.|->|::)[A-Za-z_]+)*(?:[\[({].*|[)\]}?]*)", re.ASCII
-)
-_KEY_BODY = re.compile(r"(?:\s*[0-9A-Za-z+/=]{16,}(?:\\n)?)+(?:\s*[0-9A-Za-z+/]{1,15}={0,2})?", re.ASCII)
 _CALLED_CARD = re.compile(r"card.{0,2}(?:number|no\b|num|nr|#)|credit.?card", re.ASCII | re.IGNORECASE)
 _FOURS = re.compile(r"\d{4}(?:[ -]\d{4}){3}", re.ASCII)
 _CALL_REACH = 28
 _URL_REACH = 100
-_URL_ENDS = frozenset(" \t\r\n\"'<>,;|`\0")
 
 
 def unchecked(text: str, start: int, end: int) -> Span | None:  # noqa: ARG001 - a Check like the others
@@ -82,19 +74,6 @@ def _userinfo(text: str, start: int) -> bool:
     word = re.split(r"[\s\"'<>,;]", text[max(0, start - _URL_REACH) : start])[-1]
     _, scheme, authority = word.rpartition("://")
     return bool(scheme) and "/" not in authority
-
-
-def url_credentials(text: str, start: int, end: int) -> Span | None:
-    """The whole URL, unless the password is a reference that is filled in later (`$PW`, `${PW}`, `<pw>`)."""
-    if text[start] in "$<{[%*" or set(text[start:end]) <= {"*", "x", "X"}:
-        return None
-    opening = text.rfind("://", max(0, start - _URL_REACH), start)
-    while opening and (text[opening - 1].isalnum() or text[opening - 1] in "+.-"):
-        opening -= 1
-    closing = end
-    while closing < len(text) and text[closing] not in _URL_ENDS:
-        closing += 1
-    return opening, closing - (text[closing - 1] in ".,)")
 
 
 def ssn(text: str, start: int, end: int) -> Span | None:
@@ -290,7 +269,7 @@ def phone_of_line(text: str, start: int, end: int) -> Span | None:
     line = text[text.rfind("\n", max(0, start - 16), start) + 1 if start else 0 : start]
     rest = text[end : end + 4].partition("\n")[0]
     grouped = any(sign in " -./()" for sign in text[start:end]) or text[start] == "0"
-    alone = not any(map(str.isdigit, line)) and not rest.strip(" \r\t,;)")
+    alone = not any(map(str.isdigit, line)) and not rest.strip(" \r\t,;)\0")  # NUL: the end of a JSON string
     return phone_near_word(text, start, end) if grouped and alone else None
 
 
@@ -315,36 +294,6 @@ def date_of_birth(text: str, start: int, end: int) -> Span | None:
     rest = [int(part) for part in parts]
     good = len(year) != 3 and all(1 <= part <= 31 for part in rest) and (len(rest) < 2 or min(rest) <= 12)
     return (start, end) if good else None
-
-
-def secret(text: str, start: int, end: int) -> Span | None:
-    """An assigned value that looks like a secret: no reference, no placeholder, no plain word. What was
-    found is its beginning."""
-    rest = _SECRET_REST.match(text, end, end + _LONGEST_SECRET)
-    end = rest.end() if rest else end
-    value = text[start:end]
-    if (
-        value[:1] in "$<{[(%*"
-        or "${" in value
-        or value.lower().startswith(("your", "xxx", "changeme", "example", "redacted"))
-    ):
-        return None
-    if len(set(value)) < 5 or _CODE.fullmatch(value):
-        return None
-    kinds = [bool(kind.search(value)) for kind in _SIGN_KINDS]
-    return (start, end) if sum(kinds) >= (2 if kinds[0] else 3) else None
-
-
-def private_key(text: str, start: int, end: int) -> Span | None:
-    """From the opening line to the closing one, or to the end of the encoded lines if the key is cut off."""
-    last = end + _LONGEST_KEY
-    closing = text.find("-----END ", end, last)
-    following = text.find("-----BEGIN ", end, last)
-    if closing < 0 or 0 <= following < closing:
-        body = _KEY_BODY.match(text, end, last)
-        return start, body.end() if body else end
-    closed = text.find("-----", closing + 9, closing + 64)
-    return start, closed + 5 if closed >= 0 else closing
 
 
 def _digits(value: str) -> str:
@@ -385,7 +334,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             ipv4_public, ipv4_private, ipv6, mac_address, bitcoin,
             vin, vin_any, routing_number, url_credentials, phone, phone_near_word, phone_near_weak_word,
             phone_national, phone_of_line, passport_number,
-            document_number, date_of_birth, private_key, secret,
+            document_number, date_of_birth, private_key, secret, assigned,
         )
     } | dict(DIGIT_CHECKS)
 )  # fmt: skip

@@ -1,0 +1,122 @@
+"""The exact tests behind the patterns of credentials: what is a secret, and what only stands for one.
+
+Checks as those of `engine.reflex.checks`. A placeholder (`${PW}`, `<key>`, our own `[SECRET:NAME]` and `[API_KEY]`)
+is no secret, and neither is what little an encoder left around one; but a key that stands beside a placeholder
+is found, so no text can hide one by a mark of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+Span = tuple[int, int]
+
+_LONGEST_KEY = 16_384
+_LONGEST_SECRET = 180
+_SHORTEST_SECRET = 8
+_URL_REACH = 100
+_URL_ENDS = frozenset(" \t\r\n\"'<>,;|`\0")
+_SIGN_KINDS = tuple(re.compile(kind, re.ASCII) for kind in (r"\d", "[A-Z]", "[a-z]", "[^0-9A-Za-z]"))
+_SECRET_REST = re.compile(r"""[^\s"',;\0]+""", re.ASCII)
+_CODE = re.compile(  # what programs assign: names, and calls and members of what is named
+    r"[A-Za-z_]{4,}(?:(?:\.|->|::)[A-Za-z_]+)*(?:[\[({].*|[)\]}?]*)", re.ASCII
+)
+_KEY_BODY = re.compile(r"(?:\s*[0-9A-Za-z+/=]{16,}(?:\\n)?)+(?:\s*[0-9A-Za-z+/]{1,15}={0,2})?", re.ASCII)
+_STANDS_FOR = re.compile(
+    r"\[[A-Z_]{2,32}\]|\[SECRET:[\w.-]{1,128}\]|\$\{[^{}]*\}|\{\{[^{}]*\}\}|\{[A-Za-z_][\w.]{2,40}\}|"
+    r"<[A-Za-z_][\w .-]{2,40}>",
+    re.ASCII,
+)
+_REST_OF_MARK = re.compile(
+    r"[\w.-]{1,128}\]", re.ASCII
+)  # "[SECRET:" before it reads like the name of a secret
+_BASE64 = re.compile(r"[0-9A-Za-z+/_-]+={0,2}", re.ASCII)
+_WORD = re.compile(r"[^\s\"'{}\[\]:,;=&]{8,}", re.ASCII)
+
+
+def url_credentials(text: str, start: int, end: int) -> Span | None:
+    """The whole URL, unless the password is a reference that is filled in later (`$PW`, `${PW}`, `<pw>`)."""
+    password = text[start:end]
+    rest = _STANDS_FOR.sub("", password)
+    if not rest or (rest == password and password[0] in "$<{[%*") or set(password) <= {"*", "x", "X"}:
+        return None
+    opening = text.rfind("://", max(0, start - _URL_REACH), start)
+    while opening and (text[opening - 1].isalnum() or text[opening - 1] in "+.-"):
+        opening -= 1
+    closing = end
+    while closing < len(text) and text[closing] not in _URL_ENDS:
+        closing += 1
+    return opening, closing - (text[closing - 1] in ".,)")
+
+
+def secret(text: str, start: int, end: int) -> Span | None:
+    """A value that looks like a secret: no reference, no placeholder, no plain word. What was found is its
+    beginning."""
+    end = _end_of_value(text, end)
+    value = text[start:end]
+    return (start, end) if value[0] not in "$<{[(%*" and "${" not in value and _is_secret(value) else None
+
+
+def assigned(text: str, start: int, end: int) -> Span | None:
+    """The same where a program or a template may stand as well; of a value with placeholders, what looks like a
+    secret beside them."""
+    named = _REST_OF_MARK.match(text, start) if text.startswith("[SECRET:", max(0, start - 8)) else None
+    first = named.end() if named else start
+    last = _end_of_value(text, max(first, end))
+    pieces = _beside_placeholders(text, first, last)
+    if pieces == [(start, last)]:
+        return None if _CODE.fullmatch(text, start, last) else secret(text, start, last)
+    return next((piece for piece in pieces if _left_beside(text[slice(*piece)])), None)
+
+
+def _left_beside(piece: str) -> bool:
+    """Whether what stands beside a placeholder is a secret of its own."""
+    return len(piece) >= _SHORTEST_SECRET and _is_secret(piece) and not _reads_well(piece)
+
+
+def _end_of_value(text: str, end: int) -> int:
+    rest = _SECRET_REST.match(text, end, end + _LONGEST_SECRET)
+    return rest.end() if rest else end
+
+
+def _is_secret(value: str) -> bool:
+    """Whether the signs are as mixed as those of a secret are."""
+    if value.lower().startswith(("your", "xxx", "changeme", "example", "redacted")) or len(set(value)) < 5:
+        return False
+    kinds = [bool(kind.search(value)) for kind in _SIGN_KINDS]
+    return sum(kinds) >= (2 if kinds[0] else 3)
+
+
+def _beside_placeholders(text: str, start: int, end: int) -> list[Span]:
+    """The stretches between placeholders; the whole where there is none."""
+    spans: list[Span] = []
+    for held in _STANDS_FOR.finditer(text, start, end):
+        spans.append((start, held.start()))
+        start = held.end()
+    return [*spans, (start, end)]
+
+
+def _reads_well(piece: str) -> bool:
+    """Whether a stretch of Base64, wherever it was cut, is a text without a secret: what stood around one."""
+    if not _BASE64.fullmatch(piece):
+        return False
+    code = piece.rstrip("=").replace("-", "+").replace("_", "/")
+    for skipped in range(4):
+        rest = code[skipped:]
+        raw = base64.b64decode(rest[: len(rest) // 4 * 4])
+        if len(raw) > 2 and all(32 <= sign < 127 or sign in (9, 10, 13) for sign in raw):
+            return not any(_is_secret(word) for word in _WORD.findall(raw.decode("ascii")))
+    return False
+
+
+def private_key(text: str, start: int, end: int) -> Span | None:
+    """From the opening line to the closing one, or to the end of the encoded lines if the key is cut off."""
+    last = end + _LONGEST_KEY
+    closing = text.find("-----END ", end, last)
+    following = text.find("-----BEGIN ", end, last)
+    if closing < 0 or 0 <= following < closing:
+        body = _KEY_BODY.match(text, end, last)
+        return start, body.end() if body else end
+    closed = text.find("-----", closing + 9, closing + 64)
+    return start, closed + 5 if closed >= 0 else closing
