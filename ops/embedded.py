@@ -40,6 +40,10 @@ PATIENCE = 60  # seconds for a start, a recovery or a stop
 DURABLE: Mapping[str, str] = {
     "cluster_name": CLUSTER_NAME,
     "listen_addresses": "127.0.0.1",
+    # What a statement stumbled over goes to whoever sent it, and not into a file beside the gate.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_min_messages": "log",
     "max_connections": "200",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import typer
 
@@ -38,7 +39,12 @@ def run(argv: Sequence[str]) -> int:
 
 
 def report(error: DueworkError) -> None:
-    """`error: message`, then each problem with its place."""
+    """`error: message`, then each problem with its place; masked, since what is printed here ends in logs of others.
+
+    Where a server could not be reached, its address is what one has to see.
+    """
+    if exits.of_error(error) is not exits.Exit.UNREACHABLE:
+        error = _masked(error)
     print(f"error: {error.message}", file=sys.stderr)
     for problem in error.errors:
         if problem.detail == error.message and problem.line is None and not problem.pointer:
@@ -47,6 +53,16 @@ def report(error: DueworkError) -> None:
         if problem.line is not None:
             place += f" (line {problem.line}, column {problem.column})"
         print(f"  {place}: {problem.detail} [{problem.code}]", file=sys.stderr)
+
+
+def _masked(error: DueworkError) -> DueworkError:
+    from engine import reflex
+
+    problems = [
+        replace(each, detail=reflex.mask(each.detail), pointer=reflex.mask(each.pointer))
+        for each in error.errors
+    ]
+    return DueworkError(reflex.mask(error.message), problems)
 
 
 def _refuse(error: typer.TyperException) -> None:
