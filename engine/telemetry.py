@@ -28,6 +28,8 @@ EVENTS: tuple[str, ...] = (
     "catalog.reloaded",
     "condition.decided",
     "filter.unanswered",
+    "gate.closed",
+    "gate.opened",
     "history.dropped",
     "lease.lost",
     "leases.reaped",

@@ -71,7 +71,7 @@ class Remote:
         self._settings = settings
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._breaker = Breaker(settings.reflex_open_for.total_seconds())
+        self.breaker = Breaker(settings.reflex_open_for.total_seconds())
         self._client = _client(settings)
         self._looked: tuple[float, bool] | None = None
         self._log = telemetry.logger("gate")
@@ -83,7 +83,7 @@ class Remote:
     @property
     def state(self) -> State:
         """Of the circuit breaker, now; the metric is set to it, too."""
-        state = self._breaker.state(self._loop.time())
+        state = self.breaker.state(self._loop.time())
         self._metrics.gate_breaker.set({"closed": 0.0, "half_open": 0.5, "open": 1.0}[state])
         return state
 
@@ -133,12 +133,12 @@ class Remote:
     async def _once(self, text: str, until: float) -> list[Hit]:
         """One try, as the breaker allows it and sees it. Raises Failed and WrongAnswer."""
         began = self._loop.time()
-        wait = self._breaker.wait(began)
+        wait = self.breaker.wait(began)
         if wait > 0:
             rest = timedelta(seconds=wait)
             text = f"the gate at {self.url} has failed too often and is left alone for now"
             raise Failed(text, retry_after=rest, again=False)
-        era = self._breaker.enter()
+        era = self.breaker.enter()
         good: bool | None = None
         try:
             found = read(await self._exchanged(text, min(self.timeout, until - began)), text)
@@ -155,8 +155,8 @@ class Remote:
 
     def _ended(self, era: int, began: float, good: bool | None) -> None:
         now = self._loop.time()
-        before = self._breaker.state(now)
-        self._breaker.leave(era, now, good)
+        before = self.breaker.state(now)
+        self.breaker.leave(era, now, good)
         result = {True: "answered", False: "failed", None: "unjudged"}[good]
         self._metrics.gate_calls.labels(result).observe(now - began)
         state = self.state
