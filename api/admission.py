@@ -2,8 +2,9 @@
 
     parse → lint → author → scopes of its tools → operator's floor → gate over its literals
 
-Pure but for the gate's counter: it reads the catalog, the settings and the author's scopes, never rows. What
-the policy redacts is redacted in the stored definition too, so the raw value is nowhere.
+Pure but for the gate's counter: it reads the catalog, the settings, the author's scopes and the marks of false
+positives as the process has them, never rows. What the policy redacts is redacted in the stored definition too, so
+the raw value is nowhere.
 """
 
 from __future__ import annotations
@@ -122,10 +123,11 @@ def _gated(definition: Definition, resources: Resources) -> Definition:
     """The definition with its literals as the gate lets them through. Raises GateBlocked."""
     document = dict(definition.document)
     place = place_in_seed if definition.source_format == "seed" else str
+    pardon = resources.allowed.pardon(definition.name)
     refused: list[Finding] = []
     changed = False
     for pointer, value, policy in _parts(definition, resources):
-        verdict = reflex.judge(value, policy)
+        verdict = reflex.judge(value, policy, pardoned=pardon)
         resources.metrics.verdicts.labels(verdict.action).inc()
         findings = (replace(each, pointer=place(pointer + each.pointer)) for each in verdict.findings)
         if verdict.action == "block":

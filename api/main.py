@@ -37,6 +37,8 @@ from engine.metrics import Metrics
 from engine.reflex.proof import prepare
 from engine.service import Service, stop_signals
 from engine.settings import EMBEDDED, Settings
+from engine.store.allowances import LOOK_EVERY as READ_EVERY
+from engine.store.allowances import AllowList
 from engine.tools.registry import Catalog
 from engine.tools.reload import LOOK_EVERY, LiveCatalog
 
@@ -91,6 +93,8 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
                 async with db.transaction(pool) as conn:
                     await auth.require_credentials(conn, given)
             number = version("duework")
+            allowed = AllowList(given, pool)
+            await allowed.look()
             app.state.resources = Resources(
                 given,
                 pool,
@@ -100,6 +104,7 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
                 migrations.head(),
                 number,
                 openapi.document(number),
+                allowed,
             )
 
             def take_over(new: Catalog) -> None:
@@ -107,12 +112,17 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
                 app.state.resources = replace(app.state.resources, catalog=new)
 
             catalog.changed = take_over
-            looking = asyncio.create_task(Service("api.catalog", catalog.look, LOOK_EVERY).run())
+            services = [
+                Service("api.catalog", catalog.look, LOOK_EVERY),
+                Service("api.allowances", allowed.look, READ_EVERY),
+            ]
+            looking = [asyncio.create_task(service.run()) for service in services]
             try:
                 yield
             finally:
-                looking.cancel()
-                await asyncio.wait([looking])
+                for task in looking:
+                    task.cancel()
+                await asyncio.wait(looking)
 
     return lifespan
 

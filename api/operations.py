@@ -20,6 +20,7 @@ from engine.pipeline import Document
 from engine.settings import Settings
 from engine.store import audit
 from engine.store.agents import Agent
+from engine.store.allowances import AllowList
 from engine.tools.registry import Catalog
 
 
@@ -28,7 +29,7 @@ class Resources:
     """What one API process holds while it is up.
 
     `contracts` are compiled: bodies by schema name, query strings by the operation's label. `described` is
-    the OpenAPI document.
+    the OpenAPI document, `allowed` the findings that people have marked as false.
     """
 
     settings: Settings
@@ -39,6 +40,7 @@ class Resources:
     schema_head: str
     version: str
     described: Mapping[str, Any]
+    allowed: AllowList
 
 
 @dataclass(frozen=True, slots=True)

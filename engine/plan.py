@@ -17,6 +17,7 @@ from engine.errors import ValidationFailed
 from engine.gate.asking import Ask
 from engine.pipeline import Definition, Step
 from engine.reflex import Policy
+from engine.reflex.digests import Pardon
 from engine.retry import RetryPolicy
 from engine.tools.calls import Call
 from engine.tools.entry import ToolEntry
@@ -151,7 +152,8 @@ class Ports:
     next lease finds should this one be lost: that the run has failed, before its on_failure steps begin.
 
     `decide` is told a probe's record and whether its condition holds, and answers whether the pipeline follows; if so,
-    the record is checkpointed by then. `ask` is a remote gate; None where the gate is in process.
+    the record is checkpointed by then. `ask` is a remote gate; None where the gate is in process. `pardon` lets
+    findings pass that people have marked as false.
     """
 
     call: Callable[[ToolEntry, dict[str, Any], Call], Awaitable[Any]]
@@ -162,6 +164,7 @@ class Ports:
     decide: Callable[[StepRecord, bool], Awaitable[bool]] = as_told
     remember: Callable[[Mapping[str, Any]], Awaitable[None]] = at_own_risk
     ask: Ask | None = None
+    pardon: Pardon | None = None
 
 
 def prepare(definition: Definition, catalog: Catalog) -> Plan:

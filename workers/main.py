@@ -17,9 +17,11 @@ from engine import db, reflex, telemetry
 from engine import settings as settings_
 from engine.errors import ValidationFailed
 from engine.metrics import Metrics
+from engine.reflex.proof import prepare
 from engine.service import Service, stop_signals
 from engine.settings import Settings
 from engine.store import leases, notifier
+from engine.store.allowances import LOOK_EVERY as READ_EVERY
 from engine.tools.registry import Catalog
 from engine.tools.reload import LOOK_EVERY, LiveCatalog
 from engine.tools.toolbox import Toolbox, open_toolbox
@@ -41,7 +43,7 @@ async def serve(settings: Settings) -> None:
     config = WorkerConfig.of(settings)
     metrics = Metrics()
     catalog = LiveCatalog(settings, metrics)
-    reflex.scan("")  # compiles the patterns now, not within the first run
+    prepare(settings)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
         toolbox = await stack.enter_async_context(open_toolbox(settings, pool))
@@ -54,7 +56,9 @@ async def serve(settings: Settings) -> None:
         coordinator = Coordinator(config, pool, runner, settler, metrics)
         ending = Ending()
         heartbeat = Heartbeat(config, pool, coordinator, ending.begun.set)
+        await runner.allowed.look()  # before the first run, which would be refused what is allowed
         services = _services(settings, config, coordinator, settler, heartbeat)
+        services.append(Service("workers.allowances", runner.allowed.look, READ_EVERY))
         services.append(Service("workers.failures", watch.check, timedelta(0)))
         services.append(Service("workers.catalog", catalog.look, LOOK_EVERY))
         with stop_signals(ending.begin):

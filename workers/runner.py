@@ -27,6 +27,7 @@ from engine.retry import delay_after, may_retry
 from engine.settings import Settings
 from engine.storable import storable
 from engine.store import leases, tasks
+from engine.store.allowances import AllowList
 from engine.store.leases import Lease
 from engine.tools.calls import Call
 from engine.tools.entry import ToolEntry
@@ -97,6 +98,7 @@ class Runner:
         self.catalog = catalog
         self.metrics = metrics
         self.permits = Permits(pool)
+        self.allowed = AllowList(settings, pool)
         self._plans: dict[tuple[UUID, int], tuple[Plan, Mapping[str, Any]]] = {}
         self._log = telemetry.logger("workers.runner")
 
@@ -199,7 +201,8 @@ class Runner:
                 held, lambda conn: leases.remember(conn, lease.run_id, lease.fence, dict(state))
             )
 
-        return Ports(call, checkpoint, held.clock, secret, self.settings.max_output_bytes, decide, remember)
+        most, pardon = self.settings.max_output_bytes, self.allowed.pardon(held.lease.task_id)
+        return Ports(call, checkpoint, held.clock, secret, most, decide, remember, pardon=pardon)
 
     async def _checkpoint(self, held: Held, record: StepRecord) -> None:
         """Write one finished step. Raises LeaseLost."""

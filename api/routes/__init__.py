@@ -7,6 +7,7 @@ from functools import cache
 from api.operations import Operation
 from api.routes import (
     agents,
+    allowances,
     apply,
     audit,
     backfill,
@@ -37,6 +38,7 @@ def operations() -> tuple[Operation, ...]:
         queue,
         audit,
         reflex,
+        allowances,
         health,
         pages,
     )

@@ -57,7 +57,10 @@ async def approve(call: Call) -> Answer:
     run_id, body = _run_id(call), call.body
     run = await runs.find(call.conn, run_id)
     floor = door.floor(call.resources.settings)
-    reason = door.admit(call.resources.metrics, body["reason"], floor, "the reason", task_id=run["task_id"])
+    pardon = call.resources.allowed.pardon(run["task_id"])
+    reason = door.admit(
+        call.resources.metrics, body["reason"], floor, "the reason", pardon, task_id=run["task_id"]
+    )
     given = Decision(body["decision"], call.agent.name, reason, call.agent.allows("admin"))
     found, changed = await approvals.decide(
         call.conn, run_id, given, step=body.get("step"), item=body.get("item")

@@ -184,8 +184,9 @@ async def admitted_params(call: Call, row: Row) -> dict[str, Any] | None:
     if not given:
         return None
     policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
+    pardon = call.resources.allowed.pardon(row["id"])
     checked: dict[str, Any] = door.admit(
-        call.resources.metrics, params, policy, "the parameters", task_id=row["id"]
+        call.resources.metrics, params, policy, "the parameters", pardon, task_id=row["id"]
     )
     return checked
 

@@ -99,9 +99,9 @@ class Calling:
         """
         exempt, ask = self.secrets.is_placeholder, self.ports.ask
         if ask is None:
-            verdict = reflex.judge(value, policy, exempt=exempt)
+            verdict = reflex.judge(value, policy, exempt=exempt, pardoned=self.ports.pardon)
         else:
-            judging = partial(reflex.judge, value, policy, exempt=exempt)
+            judging = partial(reflex.judge, value, policy, exempt=exempt, pardoned=self.ports.pardon)
             verdict = await judged(ask, max(seconds, ASKING), lambda search: judging(search=search))
         if verdict.action != "pass":
             verdicts[direction] = verdict.as_dict()

@@ -50,13 +50,14 @@ _SHIFTS = range(1, 10)
 class Allowance:
     """One mark that counts. `until` is an instant of the caller's clock in seconds, None for no end.
 
-    `task_id` None is any task, `kind` None any kind or family. Exactly one of `digest` and `pattern` is given.
+    `tasks` are the names of one task: its id and its name; () is any task. `kind` None is any kind or family. Exactly
+    one of `digest` and `pattern` is given.
     """
 
-    task_id: UUID | None
     kind: str | None
     digest: str | None
     pattern: str | None
+    tasks: tuple[UUID | str, ...] = ()
     until: float | None = None
 
 
@@ -75,13 +76,16 @@ class Allowed:
             else:
                 self._patterns.append(mark)
 
-    def pardons(self, match: Match, task_id: UUID | None, now: float) -> bool:
-        """Whether a mark lets this finding pass at `now`, seconds of the clock that the marks' ends are told in."""
+    def pardons(self, match: Match, task: UUID | str | None, now: float) -> bool:
+        """Whether a mark lets this finding pass at `now`, seconds of the clock that the marks' ends are told in.
+
+        `task` is an id or a name; None is what belongs to no task, for which only marks for any task count.
+        """
         if match.category == UNKNOWN:
             return False  # another gate's kind, which nobody here has ever marked
         return any(
             mark.kind in (None, match.kind)
-            and mark.task_id in (None, task_id)
+            and (not mark.tasks or task in mark.tasks)
             and (mark.until is None or now < mark.until)
             for mark in self._meant(match.value)
         )

@@ -61,21 +61,25 @@ class AllowList:
 
     async def look(self) -> None:
         """Read the list. Raises StoreUnavailable; what was read before counts until it is too old."""
-        began = self._clock()
         async with db.connection(self.pool) as conn:
-            if not self._key:
-                self._key = await gate_key.load(conn, self.settings)
-            marks = await standing(conn, began)
-        self._allowed = Allowed(marks, self._key)
-        self._read_at = began
+            await self.read(conn)
 
-    def pardon(self, task_id: UUID | None) -> Pardon:
-        """What `judge` asks about each finding, for a task, or for what comes in at the door (None)."""
+    async def read(self, conn: Connection) -> None:
+        """Read the list on a connection that is at hand."""
+        began = self._clock()
+        if not self._key:
+            self._key = await gate_key.load(conn, self.settings)
+        marks = await standing(conn, began)
+        if began >= self._read_at:
+            self._allowed, self._read_at = Allowed(marks, self._key), began
+
+    def pardon(self, task: UUID | str | None = None) -> Pardon:
+        """What `judge` asks about each finding: for a task by its id or name, or for what belongs to none."""
 
         def pardoned(match: Match) -> bool:
             now = self._clock()
             fresh = now - self._read_at < FRESH_FOR.total_seconds()
-            return fresh and self._allowed.pardons(match, task_id, now)
+            return fresh and self._allowed.pardons(match, task, now)
 
         return pardoned
 
@@ -138,4 +142,5 @@ async def revoke(conn: Connection, ref: UUID, by: str) -> bool:
 def _allowance(row: Row, at: float) -> Allowance:
     left = row["left"]
     until = None if left is None else at + left.total_seconds()
-    return Allowance(row["task_id"], row["kind"], row["digest"], row["pattern"], until)
+    tasks = () if row["task_id"] is None else (row["task_id"], row["task"])
+    return Allowance(row["kind"], row["digest"], row["pattern"], tasks, until)

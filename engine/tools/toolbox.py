@@ -102,7 +102,7 @@ async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[T
         "file.write": files.write,
     }
     if pool is not None:
-        own = DueworkTools(pool)
+        own = DueworkTools(pool, settings)
         functions |= {"event.publish": own.publish, "task.run_now": own.run_now}
         waiting = WaitingTools(pool)
         functions |= {"core.sleep": waiting.sleep, "core.wait_event": waiting.wait_event}

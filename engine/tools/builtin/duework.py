@@ -21,7 +21,9 @@ from engine.errors import (
     ValidationFailed,
 )
 from engine.pipeline.params import run_params
+from engine.settings import Settings
 from engine.store import events, runs, tasks, waits
+from engine.store.allowances import AllowList
 from engine.store.waits import Wait, Wanted
 from engine.tools.builtin.waiting import LONG, left, place, timeout
 from engine.tools.calls import Arguments, Call, Parked
@@ -32,8 +34,9 @@ SOURCE = "duework"
 class DueworkTools:
     """Acts on the worker's own database."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, settings: Settings | None = None) -> None:
         self.pool = pool
+        self.allowed = AllowList(settings or Settings(), pool)
 
     async def publish(self, arguments: Arguments, call: Call) -> dict[str, Any]:
         """Accept an event {topic, payload?}; answers {event_id, triggered, resumed_runs, duplicate}."""
@@ -58,11 +61,11 @@ class DueworkTools:
         """
         if not arguments.get("wait"):
             async with db.transaction(self.pool) as conn:
-                run = await _queue(conn, arguments, call)
+                run = await _queue(conn, arguments, call, self.allowed)
             return {"run_id": str(run["run_id"]), "task": run["task"], "deduplicated": run["deduplicated"]}
         length = timeout(arguments)
         async with db.transaction(self.pool) as conn:
-            child, found = await _await_child(conn, arguments, call, length)
+            child, found = await _await_child(conn, arguments, call, length, self.allowed)
         if found.late:
             raise ToolTimeout(f"run {child['run_id']} did not end within {format_duration(length or LONG)}")
         if found.resolution is None:
@@ -71,7 +74,7 @@ class DueworkTools:
 
 
 async def _await_child(
-    conn: Connection, arguments: Arguments, call: Call, length: timedelta | None
+    conn: Connection, arguments: Arguments, call: Call, length: timedelta | None, allowed: AllowList
 ) -> tuple[Row, Wait]:
     """The child's {run_id, deduplicated}, queued at the first call, and the wait for its end."""
     known = await waits.find(conn, place(call))
@@ -81,7 +84,7 @@ async def _await_child(
         child: Row = {"run_id": known["child_run_id"], **known["given"]}
         live = True
     else:
-        run = await _queue(conn, arguments, call)
+        run = await _queue(conn, arguments, call, allowed)
         if run["run_id"] == call.run_id:
             raise ToolRejected("the task's dedupe key names this very run: it would wait for itself")
         child = {name: run[name] for name in ("run_id", "task", "deduplicated")}
@@ -108,7 +111,7 @@ def _answer(arguments: Arguments, child: Row, ended: Mapping[str, Any]) -> dict[
     return answer | {"status": status, "output": ended["output"], "error": error}
 
 
-async def _queue(conn: Connection, arguments: Arguments, call: Call) -> Row:
+async def _queue(conn: Connection, arguments: Arguments, call: Call, allowed: AllowList) -> Row:
     """Queue a run once for this step, its parameters checked and gated: {run_id, task, deduplicated}."""
     try:
         task = await tasks.get(conn, arguments["task"])
@@ -118,7 +121,11 @@ async def _queue(conn: Connection, arguments: Arguments, call: Call) -> Row:
         raise ToolRejected(f"task {task['name']!r} is canceled")
     document = await tasks.definition(conn, task["id"], task["version"])
     params = _params(task["name"], document, arguments.get("params", {}))
-    verdict = reflex.judge(params, reflex.strictest(reflex.parse_policy(document.get("reflex", {}))))
+    policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
+    verdict = reflex.judge(params, policy)
+    if verdict.action != "pass":
+        await allowed.read(conn)
+        verdict = reflex.judge(params, policy, pardoned=allowed.pardon(task["id"]))
     if verdict.action == "block":
         raise GateBlocked(f"the gate of task {task['name']!r} refused its params")
     request = runs.Request(
