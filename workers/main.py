@@ -126,9 +126,8 @@ def _services(
         Service("workers.heartbeat", heartbeat.beat, config.heartbeat),
         Service("workers.promote", promote, PROMOTE_EVERY),
     ]
-    asked = Service(
-        "workers.requested", RequestCheck(settings, coordinator.pool, coordinator.metrics).look, config.poll
-    )
+    check = RequestCheck(settings, coordinator.pool, coordinator.metrics, coordinator.runner.allowed)
+    asked = Service("workers.requested", check.look, config.poll)
     services.append(asked)
 
     def notice(channel: str, payload: str) -> None:

@@ -18,6 +18,7 @@ from engine.metrics import Metrics
 from engine.pipeline.params import run_params
 from engine.settings import Settings
 from engine.store import audit, events, leases, requests, runs, tasks, verdicts
+from engine.store.allowances import AllowList
 from engine.store.requests import Asked
 
 BATCH = 100
@@ -31,7 +32,10 @@ WHOLE_EVERY = 60.0
 class RequestCheck:
     """Checks requests; `look` is called as a service, at every poll and whenever somebody has asked."""
 
-    def __init__(self, settings: Settings, pool: Pool, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, metrics: Metrics, allowed: AllowList | None = None
+    ) -> None:
+        self.allowed = allowed or AllowList(settings, pool)
         self.floor = door.floor(settings)
         self.pool = pool
         self.metrics = metrics
@@ -102,8 +106,9 @@ class RequestCheck:
         if not asked.content:
             return None
         policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
+        pardon = self.allowed.pardon(task["id"])
         checked: dict[str, Any] = door.admit(
-            self.metrics, params, policy, "the parameters", task_id=task["id"]
+            self.metrics, params, policy, "the parameters", pardon, task_id=task["id"]
         )
         return checked
 
@@ -112,7 +117,7 @@ class RequestCheck:
         assert asked.source is not None, "held by a constraint of the table"
         names = {"topic": asked.topic, "source": asked.source, "id": asked.external_id}
         door.admit(self.metrics, names, door.for_names(self.floor), "the event's names")
-        payload = door.admit(self.metrics, asked.content, self.floor, "the event")
+        payload = door.admit(self.metrics, asked.content, self.floor, "the event", self.allowed.pardon())
         event = events.Event(asked.topic, payload, asked.source, asked.external_id, id=asked.id)
         answer = await events.publish(conn, event)
         if not answer["duplicate"]:
