@@ -86,8 +86,8 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         if given.database_url == EMBEDDED:
             raise StoreUnavailable("set DUEWORK_DATABASE_URL, or let `duework up` start an embedded database")
-        catalog = LiveCatalog(given, metrics)
         prepare(given)
+        catalog = LiveCatalog(given, metrics)
         async with db.pool(given, "api") as pool:
             if not given.loopback:
                 async with db.transaction(pool) as conn:
@@ -105,6 +105,8 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
                 number,
                 openapi.document(number),
                 allowed,
+                threads,
+                gate,
             )
 
             def take_over(new: Catalog) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from engine import db, reflex, telemetry
 from engine import settings as settings_
 from engine.errors import ValidationFailed
+from engine.gate.client import open_gate
 from engine.metrics import Metrics
 from engine.reflex.proof import prepare
 from engine.service import Service, stop_signals
@@ -42,16 +43,18 @@ async def serve(settings: Settings) -> None:
     log = telemetry.logger("workers.main")
     config = WorkerConfig.of(settings)
     metrics = Metrics()
-    catalog = LiveCatalog(settings, metrics)
     prepare(settings)
+    catalog = LiveCatalog(settings, metrics)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
-        toolbox = await stack.enter_async_context(open_toolbox(settings, pool))
+        gate = await stack.enter_async_context(open_gate(settings, metrics))
+        ask = None if gate is None else gate.hits
+        toolbox = await stack.enter_async_context(open_toolbox(settings, pool, ask))
         catalog.admit = partial(require_callable, toolbox)
         await catalog.admit(catalog.current)
         watch = FailureWatch(pool, config.process.id)
         settler = Settler(pool, watch.note)
-        runner = Runner(settings, pool, toolbox, catalog.current, metrics)
+        runner = Runner(settings, pool, toolbox, catalog.current, metrics, ask)
         catalog.changed = runner.reload
         coordinator = Coordinator(config, pool, runner, settler, metrics)
         ending = Ending()
@@ -126,7 +129,8 @@ def _services(
         Service("workers.heartbeat", heartbeat.beat, config.heartbeat),
         Service("workers.promote", promote, PROMOTE_EVERY),
     ]
-    check = RequestCheck(settings, coordinator.pool, coordinator.metrics, coordinator.runner.allowed)
+    runner = coordinator.runner
+    check = RequestCheck(settings, coordinator.pool, coordinator.metrics, runner.allowed, runner.ask)
     asked = Service("workers.requested", check.look, config.poll)
     services.append(asked)
 

@@ -52,6 +52,14 @@ def ours() -> Edition:
     return read_edition(path) if path else Edition()
 
 
+def usable() -> Edition:
+    """What is judged by here, or the package's rows where the operator's file cannot be used: for telling so."""
+    try:
+        return edition()
+    except ValidationFailed:
+        return Edition()
+
+
 def read_edition(path: Path) -> Edition:
     """The package's rows with those of a file. Raises ValidationFailed that names the file, the row and the fault."""
     try:

@@ -57,12 +57,14 @@ def report(error: DueworkError) -> None:
 
 def _masked(error: DueworkError) -> DueworkError:
     from engine import reflex
+    from engine.reflex.edition import judged_by, usable
 
-    problems = [
-        replace(each, detail=reflex.mask(each.detail), pointer=reflex.mask(each.pointer))
-        for each in error.errors
-    ]
-    return DueworkError(reflex.mask(error.message), problems)
+    with judged_by(usable()):  # the error may be about the operator's own patterns
+        problems = [
+            replace(each, detail=reflex.mask(each.detail), pointer=reflex.mask(each.pointer))
+            for each in error.errors
+        ]
+        return DueworkError(reflex.mask(error.message), problems)
 
 
 def _refuse(error: typer.TyperException) -> None:

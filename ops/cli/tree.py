@@ -71,7 +71,13 @@ TREE: Places = {
         "token": "agents:token",
         "revoke": "agents:revoke",
     },
-    "reflex": {"check": "gate:check"},
+    "reflex": {
+        "check": "gate:check",
+        "kinds": "gate:kinds",
+        "allow": "allowances:allow",
+        "allowed": "allowances:allowed",
+        "disallow": "allowances:disallow",
+    },
     "version": "about:version",
 }
 
