@@ -1,0 +1,177 @@
+"""What the gate refuses is in no table, no log line, no notification and no answer, whatever the way it came.
+
+One stack of processes; through every way that the documentation names go canaries of every kind, each by itself and
+all together, under `block` and under `redact`. Then everything is searched. Under `flag` and `allow` they go once
+more, and may be in the payloads, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from engine.db import Connection
+from ops.cli.main import run as duework
+from tests.factories import make_task, queue, rows, step, until
+from tests.integration.api.clients import SYSTEM
+from tests.integration.diode import outlets, pipelines, requests
+from tests.integration.diode.canaries import Canary, canaries, documented, of, one_of_each, together
+from tests.mcp_server import http_server
+from tests.processes import Crew
+from tests.web import Web, web_server
+
+BLOCK = {"pii": "block", "injection": "block"}
+REDACT = {"pii": "redact", "injection": "block"}
+ALONE = ("template", "tool-output")
+"""The ways that each canary goes by itself: what goes in, and what comes out."""
+
+
+@dataclass(slots=True)
+class Stack:
+    """The processes, and all that has come of them."""
+
+    conn: Connection
+    crew: Crew
+    web: Web
+    api: httpx2.AsyncClient
+    answers: list[str] = field(default_factory=list)
+    runs: dict[UUID, tuple[str, Canary]] = field(default_factory=dict)
+
+    async def define(self, policy: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        """A task for each way."""
+        made = {}
+        for way, name, steps, members in pipelines.documents(self.web.url, policy, prefix):
+            made[way] = await make_task(self.conn, name, steps, **members)
+        return made
+
+    async def send(self, task: Any, way: str, canary: Canary) -> None:
+        """One run with the canary in disguise, and in clear on the web."""
+        number = len(self.runs)
+        pipelines.put_on(self.web, number, canary)
+        run_id = await queue(self.conn, task, params={"x": canary.veiled, "n": number})
+        self.runs[run_id] = (way, canary)
+
+    async def ended(self) -> dict[UUID, str]:
+        """How each run ended, once all have."""
+        done = "SELECT FROM duework.task_run WHERE final AND run_id = ANY(%s) HAVING count(*) = %s"
+        await until(self.conn, done, list(self.runs), len(self.runs))
+        found = "SELECT run_id, status FROM duework.runs WHERE run_id = ANY(%s)"
+        return {row["run_id"]: row["status"] for row in await rows(self.conn, found, list(self.runs))}
+
+    async def ask(self, way: str, policy: Mapping[str, Any], given: Sequence[Canary], each: int) -> None:
+        """Send the requests of one way, `each` canaries per request, taking turns."""
+        turns = _in_turns(given)
+        template = [list(requests.WAYS[way](canary.text, policy)) for canary in given]
+        for place in range(len(template[0])):
+            for canary in islice(turns, each):
+                calls = template[given.index(canary)]
+                self.answers.append(await requests.ask(self.api, calls[place]))
+
+
+def _in_turns(given: Sequence[Canary]) -> Iterator[Canary]:
+    while True:
+        yield from given
+
+
+@pytest.fixture
+async def stack(
+    conn: Connection, crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stack]:
+    """An API, a scheduler and a worker, with a web server, an MCP server and tools of the test's own."""
+    folder = pipelines.catalog(tmp_path / "catalog")
+    with web_server() as web, http_server(tmp_path) as served:
+        line = ["tool", "import-mcp", "far", "--file", str(folder / "far.yaml"), "--url", served.url]
+        assert await asyncio.to_thread(duework, [*line, "--allow-host", "127.0.0.1"]) == 0
+        given: dict[str, Any] = {"catalog": folder, "command_tools": True, "http_allow": "127.0.0.1"}
+        given |= {"lease_seconds": timedelta(minutes=2), "poll_interval": timedelta(seconds=1)}
+        url = await crew.api(**given)
+        await crew.scheduler(**given)
+        await crew.worker(**given)
+        async with httpx2.AsyncClient(base_url=url, headers=SYSTEM, timeout=120) as api:
+            yield Stack(conn, crew, web, api)
+
+
+def test_every_way_is_documented_and_tried() -> None:
+    """The tables of the page on the data diode and the ways of this test are the same."""
+    assert documented("Into a run") == set(pipelines.ways(""))
+    assert documented("Into the API") == set(requests.WAYS)
+
+
+async def test_canaries_come_out_nowhere(stack: Stack, database_url: str) -> None:
+    """After every way, under block and redact: nothing stored, logged, notified or answered holds a canary."""
+    async with outlets.ears(database_url) as heard:
+        await _prepare(stack)
+        await _through_runs(stack)
+        await _through_requests(stack)
+        ended = await stack.ended()
+        await _look_at_everything(stack)
+    places = {**await outlets.stored(stack.conn), **outlets.logged(stack.crew)}
+    places |= {"notified": "\0".join(heard), "answered": outlets.as_text(stack.answers)}
+    import json
+    from pathlib import Path as P
+
+    P("/tmp/places.json").write_text(json.dumps(places))
+    assert outlets.leaks(canaries(), places) == []
+    alone = {run: way for run, (way, canary) in stack.runs.items() if way in ALONE and canary.kind}
+    assert {ended[run] for run in alone} == {"blocked"}, _not_blocked(stack, ended)
+    assert heard
+    places = {**await outlets.stored(stack.conn), **outlets.logged(stack.crew)}
+    places |= {"notified": "\0".join(heard), "answered": outlets.as_text(stack.answers)}
+    assert "[EMAIL]" in places["answered"]
+    assert outlets.leaks(canaries(), places) == []
+
+
+async def _prepare(stack: Stack) -> None:
+    """The tasks that others start, and one to be asked about."""
+    seen = [step("a", with_={"seen": "${event}", "given": "${params}"})]
+    await make_task(stack.conn, "listening", seen, schedule={"event": {"topic": "canary.*"}})
+    await make_task(stack.conn, "sink", seen)
+    await make_task(stack.conn, requests.TASK, seen, schedule={"every": "1h"})
+    await stack.api.post("/agents", json={"name": "known", "scopes": []})
+
+
+async def _through_runs(stack: Stack) -> None:
+    few = _in_turns(one_of_each())
+    blocking = await stack.define(BLOCK, "block")
+    for way in ALONE:
+        for canary in canaries():
+            await stack.send(blocking[way], way, canary)
+    for way, task in blocking.items():
+        for canary in [*islice(few, 3), together(canaries())]:
+            await stack.send(task, way, canary)
+    redacting = await stack.define(REDACT, "redact")
+    for way, task in redacting.items():
+        await stack.send(task, way, together(of("pii", canaries())))
+
+
+async def _through_requests(stack: Stack) -> None:
+    both = [together(canaries()), together(of("pii", canaries()))]
+    for way in requests.WAYS:
+        await stack.ask(way, BLOCK, one_of_each(), 3)
+        await stack.ask(way, REDACT, both, 2)
+
+
+async def _look_at_everything(stack: Stack) -> None:
+    """Every listing that the API has."""
+    pages = [f"/{name}?limit=200" for name in ("tasks", "runs", "events", "audit", "verdicts")]
+    for path in (*pages, "/events/topics", "/agents", "/queue", "/workers", "/metrics"):
+        stack.answers.append(await requests.ask(stack.api, ("GET", path, {})))
+    for run_id in stack.runs:
+        stack.answers.append(await requests.ask(stack.api, ("GET", f"/runs/{run_id}", {})))
+
+
+def _not_blocked(stack: Stack, ended: Mapping[UUID, str]) -> list[str]:
+    return [
+        f"{way} {canary.rule}: {ended[run]}"
+        for run, (way, canary) in stack.runs.items()
+        if way in ALONE and canary.kind and ended[run] != "blocked"
+    ]
