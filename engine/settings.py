@@ -141,6 +141,9 @@ class Settings:
     retention: timedelta = setting(
         timedelta(days=90), "How long history is kept; whole months are dropped.", positive=True
     )
+    audit_retention: timedelta = setting(
+        timedelta(0), "How long lines of the audit log are kept once they are sealed; 0 keeps them for ever."
+    )
     catalog: Path | None = setting(
         None,
         "Folder of tool entries (`*.yaml`, or the seeds' `tools.json`) beside those that duework brings.",

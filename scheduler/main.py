@@ -21,7 +21,7 @@ from engine.service import attempted, stop_signals
 from engine.settings import Settings
 from engine.store import workers
 from engine.store.workers import Process
-from scheduler import reaper, retention, rotation, zones
+from scheduler import reaper, retention, rotation, sealer, zones
 from scheduler.spoilt import SPOILT, apart
 from scheduler.tick import draw, write
 
@@ -29,6 +29,7 @@ Round = tuple[str, Callable[[], Awaitable[object]], timedelta]
 """A name, what is done, and how often."""
 ROTATE_EVERY = timedelta(seconds=5)
 MAINTAIN_EVERY = timedelta(hours=1)
+SEAL_EVERY = timedelta(seconds=5)
 TICKS_IN_A_ROW = 100
 LANES = 2
 LATE = timedelta(seconds=30)
@@ -69,7 +70,8 @@ def _rounds(settings: Settings, pool: Pool, metrics: Metrics, process: Process) 
         ("scheduler.tick", lambda: ticks(settings, pool, metrics, process), settings.tick_interval),
         ("scheduler.reaper", lambda: reaper.reap(pool, metrics, process.id), settings.reap_interval),
         ("scheduler.rotation", lambda: rotation.rotate(pool, settings.rotation_interval), ROTATE_EVERY),
-        ("scheduler.retention", lambda: retention.maintain(pool, settings.retention), MAINTAIN_EVERY),
+        ("scheduler.sealer", lambda: sealer.seal(pool), SEAL_EVERY),
+        ("scheduler.retention", lambda: retention.maintain(pool, settings), MAINTAIN_EVERY),
     ]
 
 

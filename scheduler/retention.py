@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from engine import db, telemetry
 from engine.db import Pool
+from engine.settings import Settings
+from engine.store import audit
 
 
-async def maintain(pool: Pool, keep: timedelta) -> None:
-    """One round: next months' partitions, months older than `keep`, idempotency keys older than a day,
-    dedupe keys that hold nothing any more, checkpoints and waits that a crash left."""
+async def maintain(pool: Pool, settings: Settings) -> None:
+    """One round: next months' partitions, months older than they are kept, lines of the audit log likewise, idempotency
+    keys older than a day, dedupe keys that hold nothing any more, checkpoints and waits that a crash left."""
     async with db.transaction(pool) as conn:
         await db.fetch(conn, "ensure_partitions")
     async with db.transaction(pool) as conn:
-        row = await db.fetch_one(conn, "drop_partitions", {"older_than": keep})
+        row = await db.fetch_one(conn, "drop_partitions", {"older_than": settings.retention})
     if row and row["gone"]:
         log = telemetry.logger("scheduler.retention")
         log.info("history.dropped", partitions=row["gone"])
+    if settings.audit_retention:
+        async with db.transaction(pool) as conn:
+            await audit.drop(conn, settings.audit_retention)
     async with db.transaction(pool) as conn:
         await db.execute(conn, "forget_keys")
         await db.execute(conn, "forget_dedupe_keys")

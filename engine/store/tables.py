@@ -367,6 +367,16 @@ audit_log = Table(
     must("subject", Text),
     may("request_id", Text),
     filled("details", JSONB),
+    may("seal", BigInteger),
+)
+audit_seal = Table(
+    "audit_seal",
+    metadata,
+    key("number", BigInteger, autoincrement=False),
+    *(must(name, LargeBinary) for name in ("previous", "digest")),
+    must("lines", Integer),
+    filled("sealed_at", INSTANT),
+    may("dropped_at", INSTANT),
 )
 idempotency_key = Table(
     "idempotency_key",

@@ -71,6 +71,7 @@ TREE: Places = {
         "token": "agents:token",
         "revoke": "agents:revoke",
     },
+    "audit": {"verify": "audit:verify"},
     "reflex": {
         "check": "gate:check",
         "kinds": "gate:kinds",
@@ -89,6 +90,7 @@ GROUPS: Mapping[str, str] = {
     "event": "Events, which start the tasks that wait for their topic.",
     "tool": "The catalog of tools that pipelines may call.",
     "agent": "Agents: who may call the API, and with which tokens.",
+    "audit": "The log of who did what.",
     "reflex": "The gate: personal data and prompt injection.",
 }
 
