@@ -15,12 +15,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One Python file: `name` is its path from the root, `dotted` its import name."""
+    """One Python file: `name` is its path from the root, `dotted` its import name, `nodes` all of its tree."""
 
     name: str
     dotted: str
     text: str
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
 
     @property
     def top(self) -> str:
@@ -28,17 +29,15 @@ class Module:
 
     def functions(self) -> Iterator[Function]:
         """Every function and method, nested ones too."""
-        return (
-            node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        )
+        return (node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
     def calls(self) -> Iterator[ast.Call]:
         """Every call."""
-        return (node for node in ast.walk(self.tree) if isinstance(node, ast.Call))
+        return (node for node in self.nodes if isinstance(node, ast.Call))
 
     def imports(self) -> Iterator[tuple[int, str]]:
         """Line and dotted name of everything imported; `from engine import db` is `engine.db`."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -80,12 +79,14 @@ def report(found: Iterable[str], rule: str) -> None:
     assert not broken, f"{rule}\n  " + "\n  ".join(broken)
 
 
+@cache
 def _parsed(path: Path) -> Module:
     name = str(path.relative_to(ROOT))
     parts = path.relative_to(ROOT).with_suffix("").parts
     text = path.read_text(encoding="utf-8")
     module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    return Module(name=name, dotted=module, text=text, tree=ast.parse(text, name))
+    tree = ast.parse(text, name)
+    return Module(name=name, dotted=module, text=text, tree=tree, nodes=tuple(ast.walk(tree)))
 
 
 def _text(path: Path) -> str:

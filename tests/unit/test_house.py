@@ -176,9 +176,7 @@ def test_names_are_words_for_what_things_are() -> None:
     found = []
     for module in modules(*PRODUCT, "tests"):
         nodes = [
-            n
-            for n in ast.walk(module.tree)
-            if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            n for n in module.nodes if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         ]
         for line, name in [(1, Path(module.name).stem), *((node.lineno, node.name) for node in nodes)]:
             words = {word.lower() for word in re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).split("_")}
@@ -196,9 +194,7 @@ def test_modules_hold_no_mutable_state() -> None:
                 tables[name] = node
         found += [f"{module.name}:{n.lineno} {name}" for name, n in tables.items() if not name.isupper()]
         found += [f"{module.name}:{line} writes {name}" for line, name in written(module) if name in tables]
-        found += [
-            f"{module.name}:{n.lineno} global" for n in ast.walk(module.tree) if isinstance(n, ast.Global)
-        ]
+        found += [f"{module.name}:{n.lineno} global" for n in module.nodes if isinstance(n, ast.Global)]
     report(found, "keep state in an object with a life, or make it a constant")
 
 
@@ -215,7 +211,7 @@ def bound_to_container(node: ast.stmt) -> list[str]:
 
 def written(module: Module) -> Iterator[tuple[int, str]]:
     """Line and name of every container that is changed in place."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             yield node.lineno, dotted(node.value)
         elif (
