@@ -7,7 +7,6 @@ only a no is worked out in full (see `wording`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry
 
-from engine.contract.acceptance import FORMATS, Accept, Acceptance, NotCovered, matcher
+from engine.contract.acceptance import FORMATS, Accept, Acceptance, NotCovered, matcher, repeats
 from engine.contract.defaults import Fill, filler
 from engine.contract.soundness import explicit, faults, resolved
 from engine.contract.wording import problems
@@ -108,20 +107,8 @@ def _pattern_properties(
 
 
 def _unique_items(_: Validator, wanted: bool, value: Any, __: Any) -> Iterator[ValidationError]:
-    """By canonical text: pairwise comparison of a long list would take its length squared."""
-    if wanted and isinstance(value, list):
-        texts = {json.dumps(_canonical(item), sort_keys=True) for item in value}
-        if len(texts) < len(value):
-            yield ValidationError("uniqueItems")
-
-
-def _canonical(value: Any) -> Any:
-    """1 and 1.0 are one number to JSON Schema."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()}
-    return [_canonical(item) for item in value] if isinstance(value, list) else value
+    if wanted and isinstance(value, list) and repeats(value):
+        yield ValidationError("uniqueItems")
 
 
 _Validator = cast(Any, extend)(  # untyped in the stubs

@@ -7,6 +7,7 @@ keywords raise NotCovered and are left to the full validator altogether.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -106,11 +107,14 @@ class Acceptance:
         other = None if extra is True else self._compile(extra)
         required, least = tuple(schema.get("required", ())), schema.get("minProperties", 0)
         most = schema.get("maxProperties", float("inf"))
+        names = self._compile(schema["propertyNames"]) if "propertyNames" in schema else None
 
         def check(value: Any) -> bool:
             if not isinstance(value, dict):
                 return True
             if any(name not in value for name in required) or not least <= len(value) <= most:
+                return False
+            if names is not None and not all(map(names, value)):
                 return False
             for name, item in value.items():
                 accept = properties.get(name, other)
@@ -123,9 +127,12 @@ class Acceptance:
     def _array(self, schema: Mapping[str, Any]) -> Accept:
         each = self._compile(schema.get("items", True))
         least, most = schema.get("minItems", 0), schema.get("maxItems", float("inf"))
+        unique = schema.get("uniqueItems", False)
 
         def check(value: Any) -> bool:
-            return not isinstance(value, list) or (least <= len(value) <= most and all(map(each, value)))
+            if not isinstance(value, list):
+                return True
+            return least <= len(value) <= most and all(map(each, value)) and not (unique and repeats(value))
 
         return check
 
@@ -143,6 +150,21 @@ class Acceptance:
     def _not(self, schema: Mapping[str, Any]) -> Accept:
         refused = self._compile(schema["not"])
         return lambda value: not refused(value)
+
+
+def repeats(items: list[Any]) -> bool:
+    """Whether an item stands twice. By canonical text: comparing pairs of a long list would take its length squared."""
+    texts = {json.dumps(_canonical(item), sort_keys=True) for item in items}
+    return len(texts) < len(items)
+
+
+def _canonical(value: Any) -> Any:
+    """1 and 1.0 are one number to JSON Schema."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    return [_canonical(item) for item in value] if isinstance(value, list) else value
 
 
 def _all(checks: list[Accept]) -> Accept:
@@ -237,10 +259,10 @@ _BUILDERS: tuple[tuple[frozenset[str], Callable[[Acceptance, Mapping[str, Any]],
     (_words("minimum maximum exclusiveMinimum exclusiveMaximum"), _number),
     (_words("format"), _format),
     (
-        _words("properties required additionalProperties minProperties maxProperties"),
+        _words("properties required additionalProperties minProperties maxProperties propertyNames"),
         Acceptance._object,
     ),
-    (_words("items minItems maxItems"), Acceptance._array),
+    (_words("items minItems maxItems uniqueItems"), Acceptance._array),
     (_words("$ref"), Acceptance._reference),
     (_words("allOf"), Acceptance._all_of),
     (_words("anyOf"), Acceptance._any_of),

@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,11 @@ def load_catalog(settings: Settings) -> Catalog:
     """Read and check every entry. Raises ValidationFailed with all faults of all files."""
     problems: list[Problem] = []
     entries: list[ToolEntry] = []
-    for file in _files(settings.catalog):
-        for found in read_entries(file):
-            if isinstance(found, ValidationFailed):
-                problems.extend(found.errors)
-            else:
-                entries.append(found)
+    for found in chain(_packaged(), *map(read_entries, _files(settings.catalog))):
+        if isinstance(found, ValidationFailed):
+            problems.extend(found.errors)
+        else:
+            entries.append(found)
     by_name = named(entries, problems)
     if problems:
         raise ValidationFailed(
@@ -255,13 +255,20 @@ def _entry_contract() -> Contract:
     return compile_schema(json.loads(text))
 
 
-def _files(folder: Path | None) -> Iterator[Path | Traversable]:
-    yield from _sorted(resources.files("catalogs").joinpath("tools").iterdir())
+@cache
+def _packaged() -> tuple[ToolEntry | ValidationFailed, ...]:
+    """The package's own entries, which are read once: they stay as they are while a process lives."""
+    files = _sorted(resources.files("catalogs").joinpath("tools").iterdir())
+    return tuple(found for file in files for found in read_entries(file))
+
+
+def _files(folder: Path | None) -> list[Path | Traversable]:
+    """The files of the folder that was named."""
     if folder is None:
-        return
+        return []
     if not folder.is_dir():
         raise ValidationFailed(f"the catalog folder {folder} does not exist; see DUEWORK_CATALOG")
-    yield from _sorted(folder.iterdir())
+    return _sorted(folder.iterdir())
 
 
 def _sorted(files: Iterable[Path | Traversable]) -> list[Path | Traversable]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]  # it ships no types
 
 from engine.contract import compile_schema
 from engine.errors import ValidationFailed
@@ -150,6 +151,25 @@ def test_deep_schemas_are_refused() -> None:
         compile_schema(schema)
 
 
+def test_no_schema_slips_past_the_metaschema() -> None:
+    """Whatever value a keyword has, what the metaschema refuses is refused."""
+    official = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    keywords = {key for part in official.META_SCHEMA["$vocabulary"] for key in _keywords_of(part)}
+    wrong: list[Any] = [None, -1, "x y", [1], ["a", "a"], {"a": 5}]
+    schemas = [{"items": {key: value}} for key in sorted(keywords) for value in wrong]
+    refused = [schema for schema in schemas if not official.is_valid(schema)]
+    assert len(keywords) > 50
+    assert len(refused) > 250
+    for schema in refused:
+        with pytest.raises(ValidationFailed):
+            compile_schema(schema)
+
+
+def _keywords_of(vocabulary: str) -> set[str]:
+    address = vocabulary.replace("/vocab/", "/meta/")
+    return set(REGISTRY.contents(address)["properties"]) | {"definitions", "dependencies"}
+
+
 TREE: dict[str, Any] = {
     "$schema": "http://json-schema.org/draft-07/schema#",
     "$id": "https://example.com/tree",
@@ -258,7 +278,7 @@ leaves = st.one_of(
         "maxItems", "minProperties", "maxProperties",
     )])),
     st.sampled_from([True, False, {}, {"pattern": "^a"}, {"format": "email"}, {"format": "date"},
-    {"format": "unheard-of"}, {"uniqueItems": True}, {"multipleOf": 2}]),
+    {"format": "unheard-of"}, {"uniqueItems": True}, {"multipleOf": 2}, {"propertyNames": {"pattern": "^a"}}]),
     st.lists(st.sampled_from("abc"), max_size=2, unique=True).map(lambda names: {"required": names}),
 )  # fmt: skip
 schemas = st.recursive(
