@@ -41,7 +41,8 @@ class Admitted:
 def admit(resources: Resources, document: Document, agent: Agent) -> Admitted:
     """Check a definition through and through.
 
-    Raises ValidationFailed with every problem, AuthorizationFailed for a missing scope, GateBlocked.
+    For a thread: a remote gate is waited for. Raises ValidationFailed with every problem, AuthorizationFailed for a
+    missing scope, GateBlocked, GateUnavailable.
     """
     examined = examine(document, resources.catalog.entries)
     definition = examined.accepted()
@@ -127,7 +128,7 @@ def _gated(definition: Definition, resources: Resources) -> Definition:
     refused: list[Finding] = []
     changed = False
     for pointer, value, policy in _parts(definition, resources):
-        verdict = reflex.judge(value, policy, pardoned=pardon)
+        verdict = reflex.judge(value, policy, pardoned=pardon, search=resources.search)
         resources.metrics.verdicts.labels(verdict.action).inc()
         findings = (replace(each, pointer=place(pointer + each.pointer)) for each in verdict.findings)
         if verdict.action == "block":

@@ -10,15 +10,15 @@ import asyncio
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from api import timetable
 from api.admission import Admitted, admit, admit_all, refusal
 from api.bodies import invalid
-from api.operations import Call
+from api.operations import Call, Resources
 from engine import db
 from engine.db import Row
 from engine.errors import Conflict, NotFound, Problem, ValidationFailed
@@ -26,6 +26,10 @@ from engine.pipeline import Definition, Document
 from engine.pipeline.seed import place_in_seed
 from engine.schedule.preview import over
 from engine.store import ledger, tasks
+from engine.store.agents import Agent
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 SHOWN = 5
 """Instants that an answer lists of a schedule."""
@@ -37,14 +41,14 @@ MOST = 10_000
 
 async def create(call: Call, document: Document) -> tuple[Row, Admitted]:
     """A new task, named by its definition or after its title. Raises Conflict when the name is taken."""
-    admitted = await asyncio.to_thread(admit, call.resources, document, call.agent)
+    admitted = await _aside(call, admit, document)
     name = admitted.definition.name or await _free_name(call, slug(admitted.definition.title))
     return await _create(call, admitted, name, None), admitted
 
 
 async def change(call: Call, current: Row, document: Document) -> tuple[Row, Admitted]:
     """A new version of a task that is locked; nothing is written when it says the same. Its name stays."""
-    admitted = await asyncio.to_thread(admit, call.resources, document, call.agent)
+    admitted = await _aside(call, admit, document)
     if admitted.definition.name not in (None, current["name"]):
         detail = "the name is the task's identity and cannot be changed; make a new task"
         raise ValidationFailed(detail, errors=[Problem("name_changed", detail, "/name")])
@@ -62,7 +66,7 @@ async def apply(call: Call, set_name: str | None, *, prune: bool) -> list[dict[s
     """
     if prune and set_name is None:
         raise ValidationFailed("prune needs a set: without one, every task would be a candidate")
-    admitted = await asyncio.to_thread(admit_all, call.resources, _separate(call.documents), call.agent)
+    admitted = await _aside(call, admit_all, _separate(call.documents))
     names = _names(admitted)
     now = await db.clock(call.conn)
     results: dict[str, dict[str, Any]] = {}
@@ -76,6 +80,12 @@ async def apply(call: Call, set_name: str | None, *, prune: bool) -> list[dict[s
         raise refusal([refused.get(name) for name in names])
     removed = await _prune(call, set_name, set(names), now) if set_name and prune else []
     return [results[name] for name in names] + removed
+
+
+async def _aside(call: Call, admission: Callable[[Resources, T, Agent], R], given: T) -> R:
+    resources = call.resources
+    running = asyncio.get_running_loop().run_in_executor
+    return await running(resources.threads, admission, resources, given, call.agent)
 
 
 def summary(

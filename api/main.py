@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -33,6 +34,7 @@ from api.routes import operations
 from engine import db, reflex, settings, telemetry
 from engine.contract import Contract, compile_schema
 from engine.errors import Conflict, DueworkError, StoreUnavailable
+from engine.gate.client import open_gate
 from engine.metrics import Metrics
 from engine.reflex.proof import prepare
 from engine.service import Service, stop_signals
@@ -88,7 +90,11 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
             raise StoreUnavailable("set DUEWORK_DATABASE_URL, or let `duework up` start an embedded database")
         prepare(given)
         catalog = LiveCatalog(given, metrics)
-        async with db.pool(given, "api") as pool:
+        async with (
+            db.pool(given, "api") as pool,
+            open_gate(given, metrics) as gate,
+            _threads(given) as threads,
+        ):
             if not given.loopback:
                 async with db.transaction(pool) as conn:
                     await auth.require_credentials(conn, given)
@@ -127,6 +133,17 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
                 await asyncio.wait(looking)
 
     return lifespan
+
+
+@asynccontextmanager
+async def _threads(given: Settings) -> AsyncIterator[ThreadPoolExecutor]:
+    """As many as requests can be admitting at once: each holds a connection. None is waited for in the end: it may be
+    waiting for what this loop would do next, and is let go when the loop ends."""
+    threads = ThreadPoolExecutor(given.pool_size, "admission")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _contracts() -> dict[str, Contract]:

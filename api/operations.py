@@ -7,6 +7,7 @@ call what, check what comes in, and are written out as OpenAPI; so none of these
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,12 @@ from starlette.responses import Response
 
 from engine.contract import Contract
 from engine.db import Connection, Pool
+from engine.gate.asking import Ask
+from engine.gate.client import Remote
 from engine.metrics import Metrics
 from engine.pipeline import Document
+from engine.reflex.detection import hits
+from engine.reflex.judging import Search
 from engine.settings import Settings
 from engine.store import audit
 from engine.store.agents import Agent
@@ -29,7 +34,8 @@ class Resources:
     """What one API process holds while it is up.
 
     `contracts` are compiled: bodies by schema name, query strings by the operation's label. `described` is
-    the OpenAPI document, `allowed` the findings that people have marked as false.
+    the OpenAPI document, `allowed` the findings that people have marked as false. `threads` are admission's: not
+    asyncio's own, which a remote gate's name is looked up in while admission waits for that gate.
     """
 
     settings: Settings
@@ -41,6 +47,18 @@ class Resources:
     version: str
     described: Mapping[str, Any]
     allowed: AllowList
+    threads: ThreadPoolExecutor
+    gate: Remote | None = None
+
+    @property
+    def ask(self) -> Ask | None:
+        """The remote gate, where there is one; in process nobody has to be asked."""
+        return None if self.gate is None else self.gate.hits
+
+    @property
+    def search(self) -> Search:
+        """What finds things in a text, for admission's threads: there the remote gate may be waited for."""
+        return hits if self.gate is None else self.gate.search
 
 
 @dataclass(frozen=True, slots=True)

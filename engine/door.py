@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from engine import reflex
 from engine.errors import GateBlocked, Problem
+from engine.gate.asking import Ask, judged
 from engine.metrics import Metrics
 from engine.reflex import Finding, Policy
 from engine.reflex.digests import Pardon
 from engine.settings import Settings
+
+PATIENCE = 5.0
+"""Seconds that somebody at the door waits for a remote gate; then they are told to come again."""
 
 
 def floor(settings: Settings) -> Policy:
@@ -20,17 +25,25 @@ def floor(settings: Settings) -> Policy:
     return reflex.strictest(reflex.parse_policy(layer))
 
 
-def admit(
-    metrics: Metrics, value: Any, policy: Policy, what: str, pardoned: Pardon | None = None, **details: Any
+async def admit(
+    metrics: Metrics,
+    value: Any,
+    policy: Policy,
+    what: str,
+    pardoned: Pardon | None = None,
+    *,
+    ask: Ask | None = None,
+    **details: Any,
 ) -> Any:
     """`value` as it may go on (redacted where the policy says so).
 
     Raises GateBlocked; `details` go into it beside the verdict. `what` names the value in the message; `pardoned` are
-    findings that people have marked as false.
+    findings that people have marked as false. `ask` is a remote gate, which has PATIENCE; raises GateUnavailable.
     """
     if "input" not in policy.on:
         return value
-    verdict = reflex.judge(value, policy, pardoned=pardoned)
+    judging = partial(reflex.judge, value, policy, pardoned=pardoned)
+    verdict = await judged(ask, PATIENCE, lambda search: judging(search=search))
     metrics.verdicts.labels(verdict.action).inc()
     if verdict.action == "block":
         raise refusal(verdict.findings, what, **details)

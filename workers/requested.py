@@ -14,6 +14,7 @@ from typing import Any
 from engine import db, door, reflex, telemetry
 from engine.db import Connection, Pool, Row
 from engine.errors import Conflict, DueworkError, GateBlocked
+from engine.gate.asking import Ask
 from engine.metrics import Metrics
 from engine.pipeline.params import run_params
 from engine.settings import Settings
@@ -33,8 +34,14 @@ class RequestCheck:
     """Checks requests; `look` is called as a service, at every poll and whenever somebody has asked."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, metrics: Metrics, allowed: AllowList | None = None
+        self,
+        settings: Settings,
+        pool: Pool,
+        metrics: Metrics,
+        allowed: AllowList | None = None,
+        ask: Ask | None = None,
     ) -> None:
+        self.ask = ask
         self.allowed = allowed or AllowList(settings, pool)
         self.floor = door.floor(settings)
         self.pool = pool
@@ -89,7 +96,7 @@ class RequestCheck:
             runs.Request(
                 task["id"],
                 "run_now",
-                params=self._params(task, document, asked),
+                params=await self._params(task, document, asked),
                 run_at=asked.run_at,
                 priority=asked.priority,
                 run_id=asked.id,
@@ -101,14 +108,14 @@ class RequestCheck:
         action = "run.deduplicated" if run["deduplicated"] else "run.requested"
         await audit.write(conn, asked.actor, action, f"run:{run['run_id']}", task=task["name"])
 
-    def _params(self, task: Row, document: Mapping[str, Any], asked: Asked) -> dict[str, Any] | None:
+    async def _params(self, task: Row, document: Mapping[str, Any], asked: Asked) -> dict[str, Any] | None:
         params = run_params(task["name"], document, asked.content)
         if not asked.content:
             return None
         policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
         pardon = self.allowed.pardon(task["id"])
-        checked: dict[str, Any] = door.admit(
-            self.metrics, params, policy, "the parameters", pardon, task_id=task["id"]
+        checked: dict[str, Any] = await door.admit(
+            self.metrics, params, policy, "the parameters", pardon, ask=self.ask, task_id=task["id"]
         )
         return checked
 
@@ -116,8 +123,9 @@ class RequestCheck:
         assert asked.topic is not None, "held by a constraint of the table"
         assert asked.source is not None, "held by a constraint of the table"
         names = {"topic": asked.topic, "source": asked.source, "id": asked.external_id}
-        door.admit(self.metrics, names, door.for_names(self.floor), "the event's names")
-        payload = door.admit(self.metrics, asked.content, self.floor, "the event", self.allowed.pardon())
+        floor, pardon, ask = self.floor, self.allowed.pardon(), self.ask
+        await door.admit(self.metrics, names, door.for_names(floor), "the event's names", ask=ask)
+        payload = await door.admit(self.metrics, asked.content, floor, "the event", pardon, ask=ask)
         event = events.Event(asked.topic, payload, asked.source, asked.external_id, id=asked.id)
         answer = await events.publish(conn, event)
         if not answer["duplicate"]:

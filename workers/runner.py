@@ -20,6 +20,7 @@ from engine.errors import DueworkError, GateUnavailable, LeaseLost, StoreUnavail
 from engine.execution.journal import LIST, unended_lists
 from engine.execution.waits import unended_waits
 from engine.executor import Attempt
+from engine.gate.asking import Ask
 from engine.metrics import Metrics
 from engine.pipeline import parse_definition
 from engine.plan import Outcome, Plan, Ports, Run, StepRecord, prepare
@@ -90,8 +91,15 @@ class Runner:
     """Executes leases with one toolbox and one catalog; definitions are compiled once per version."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, toolbox: Toolbox, catalog: Catalog, metrics: Metrics
+        self,
+        settings: Settings,
+        pool: Pool,
+        toolbox: Toolbox,
+        catalog: Catalog,
+        metrics: Metrics,
+        ask: Ask | None = None,
     ) -> None:
+        self.ask = ask
         self.settings = settings
         self.pool = pool
         self.toolbox = toolbox
@@ -202,7 +210,7 @@ class Runner:
             )
 
         most, pardon = self.settings.max_output_bytes, self.allowed.pardon(held.lease.task_id)
-        return Ports(call, checkpoint, held.clock, secret, most, decide, remember, pardon=pardon)
+        return Ports(call, checkpoint, held.clock, secret, most, decide, remember, self.ask, pardon)
 
     async def _checkpoint(self, held: Held, record: StepRecord) -> None:
         """Write one finished step. Raises LeaseLost."""

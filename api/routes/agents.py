@@ -18,7 +18,7 @@ from engine.store import agents
 async def create(call: Call) -> Answer:
     """Make an agent; its tokens are made by /agents/{id}/credentials."""
     _check_scopes(call.body["scopes"])
-    _judge(call)
+    await _judge(call)
     row = await agents.create(
         call.conn, call.body["name"], call.body["scopes"], webhook_url=call.body.get("webhook_url")
     )
@@ -42,7 +42,7 @@ async def change(call: Call) -> Answer:
     row = await agents.get(call.conn, call.path["id"])
     if "scopes" in call.body:
         _check_scopes(call.body["scopes"])
-    _judge(call)
+    await _judge(call)
     changed = await agents.change(call.conn, row["id"], **call.body) if call.body else row
     await call.audit("agent.changed", f"agent:{row['id']}", name=changed["name"], members=sorted(call.body))
     return Answer(presentation.agent(changed))
@@ -89,13 +89,14 @@ async def _visible(call: Call) -> Row:
     return await agents.get(call.conn, ref)
 
 
-def _judge(call: Call) -> None:
+async def _judge(call: Call) -> None:
     """An agent's words are stored, logged and answered as they are, so what would be redacted is refused. A webhook may
     name its host by address."""
     floor = door.floor(call.resources.settings)
     hosts = (("/webhook_url", frozenset({"ipv4", "ipv6"})),)
     policy = replace(floor, pii="block" if floor.pii == "redact" else floor.pii, at=hosts)
-    door.admit(call.resources.metrics, call.body, policy, "the agent")
+    resources = call.resources
+    await door.admit(resources.metrics, call.body, policy, "the agent", ask=resources.ask)
 
 
 def _check_scopes(scopes: list[str]) -> None:

@@ -17,11 +17,12 @@ from engine.store.events import Event
 async def publish(call: Call) -> Answer:
     """Accept an event, in the seed's shape or as a CloudEvent, and queue the tasks that wait for it."""
     given = _cloud_event(call.body) if "specversion" in call.body else _seed_event(call)
-    floor = door.floor(call.resources.settings)
+    resources = call.resources
+    floor, ask = door.floor(resources.settings), resources.ask
     names = {name: given[name] for name in ("topic", "source", "id")}
-    door.admit(call.resources.metrics, names, door.for_names(floor), "the event's names")
-    payload = door.admit(
-        call.resources.metrics, given["payload"], floor, "the event", call.resources.allowed.pardon()
+    await door.admit(resources.metrics, names, door.for_names(floor), "the event's names", ask=ask)
+    payload = await door.admit(
+        resources.metrics, given["payload"], floor, "the event", resources.allowed.pardon(), ask=ask
     )
     event = Event(given["topic"], payload, given["source"], given["id"], call.agent.id)
     answer = presentation.triggered(await events.publish(call.conn, event))

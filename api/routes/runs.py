@@ -58,8 +58,14 @@ async def approve(call: Call) -> Answer:
     run = await runs.find(call.conn, run_id)
     floor = door.floor(call.resources.settings)
     pardon = call.resources.allowed.pardon(run["task_id"])
-    reason = door.admit(
-        call.resources.metrics, body["reason"], floor, "the reason", pardon, task_id=run["task_id"]
+    reason = await door.admit(
+        call.resources.metrics,
+        body["reason"],
+        floor,
+        "the reason",
+        pardon,
+        ask=call.resources.ask,
+        task_id=run["task_id"],
     )
     given = Decision(body["decision"], call.agent.name, reason, call.agent.allows("admin"))
     found, changed = await approvals.decide(

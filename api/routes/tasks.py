@@ -184,9 +184,13 @@ async def admitted_params(call: Call, row: Row) -> dict[str, Any] | None:
     if not given:
         return None
     policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
-    pardon = call.resources.allowed.pardon(row["id"])
-    checked: dict[str, Any] = door.admit(
-        call.resources.metrics, params, policy, "the parameters", pardon, task_id=row["id"]
+    metrics, ask, pardon = (
+        call.resources.metrics,
+        call.resources.ask,
+        call.resources.allowed.pardon(row["id"]),
+    )
+    checked: dict[str, Any] = await door.admit(
+        metrics, params, policy, "the parameters", pardon, ask=ask, task_id=row["id"]
     )
     return checked
 

@@ -32,9 +32,9 @@ async def trial(call: Call) -> Answer:
 
     async def follow() -> Answer:
         resources = call.resources
-        async with open_toolbox(resources.settings, resources.pool) as toolbox:
+        async with open_toolbox(resources.settings, resources.pool, resources.ask) as toolbox:
             given = call.body.get("input", {})
-            return Answer(await try_tool(entry, given, toolbox, resources.settings, agent_id))
+            return Answer(await try_tool(entry, given, toolbox, resources.settings, agent_id, resources.ask))
 
     return Answer(follow=follow)
 

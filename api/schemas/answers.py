@@ -185,6 +185,9 @@ ANSWERS: dict[str, Schema] = {
     "Ready": _all(
         {"ready": FLAG, "timestamp": TIME, "version": TEXT},
         checks={"type": "object", "additionalProperties": FLAG},
+        gate=_all({
+            "source": {"enum": ["in_process", "remote"]}, "breaker": {"enum": ["closed", "half_open", "open"]},
+        }),
     ),
     "Service": _all(dict.fromkeys(("service", "version", "docs", "health", "ready", "metrics", "openapi"), TEXT)),
     "Text": {"type": "string"},

@@ -9,6 +9,7 @@ from itertools import groupby
 from engine import settings as settings_
 from engine.db import Pool
 from engine.errors import Problem, ToolRejected
+from engine.gate.asking import Ask
 from engine.settings import Settings
 from engine.tools.builtin import core
 from engine.tools.builtin.duework import DueworkTools
@@ -87,8 +88,13 @@ def _transport(entry: ToolEntry) -> str:
 
 
 @asynccontextmanager
-async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[Toolbox]:
-    """The toolbox of one process; without a pool, tools that need the database are missing and limits are not kept."""
+async def open_toolbox(
+    settings: Settings, pool: Pool | None, ask: Ask | None = None
+) -> AsyncIterator[Toolbox]:
+    """The toolbox of one process; without a pool, tools that need the database are missing and limits are not kept.
+
+    `ask` is the process's remote gate: task.run_now hands parameters over the threshold of another task.
+    """
     processes = Processes()
     http = HttpTools(host.strip() for host in settings.http_allow.split(",") if host.strip())
     files = FileTools(settings.file_root, settings.max_output_bytes)
@@ -102,7 +108,7 @@ async def open_toolbox(settings: Settings, pool: Pool | None) -> AsyncIterator[T
         "file.write": files.write,
     }
     if pool is not None:
-        own = DueworkTools(pool, settings)
+        own = DueworkTools(pool, settings, ask)
         functions |= {"event.publish": own.publish, "task.run_now": own.run_now}
         waiting = WaitingTools(pool)
         functions |= {"core.sleep": waiting.sleep, "core.wait_event": waiting.wait_event}

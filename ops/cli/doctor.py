@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import httpx2
 import typer
@@ -16,10 +17,12 @@ from sqlalchemy import func, select
 import migrations
 from engine import db
 from engine.addresses import masked_url
-from engine.errors import DueworkError
+from engine.errors import DueworkError, GateUnavailable
+from engine.gate.client import open_gate
+from engine.metrics import Metrics
 from engine.reflex import DEFAULT_POLICY, judge
 from engine.schedule import tzdata_version
-from engine.settings import EMBEDDED, Settings, load
+from engine.settings import EMBEDDED, LOOPBACK, Settings, load
 from engine.store import replanning, workers
 from engine.tools.registry import load_catalog
 from ops import embedded
@@ -72,7 +75,8 @@ async def _examine() -> list[Finding]:
                 _gate(),
             ]
         settings = replace(settings, database_url=server.url)
-    return [each async for each in _database(settings)] + [*_api(settings), *_tools(settings), _gate()]
+    found = [each async for each in _database(settings)] + [*_api(settings), *_tools(settings), _gate()]
+    return found + [each async for each in _remote_gate(settings)]
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -192,3 +196,24 @@ def _gate() -> Finding:
         f"lets a canary through ({verdict.action})",
         "stop duework and reinstall it",
     )
+
+
+async def _remote_gate(settings: Settings) -> AsyncIterator[Finding]:
+    """What DUEWORK_REFLEX_URL names, asked from here."""
+    async with open_gate(settings, Metrics()) as remote:
+        if remote is None:
+            return
+        try:
+            await remote.check()
+        except GateUnavailable as error:
+            mend = (
+                "no run passes its gate meanwhile: start it, or look at DUEWORK_REFLEX_URL and REFLEX_TOKEN"
+            )
+            yield Finding("gate", "fail", error.message, mend)
+            return
+        parts = urlsplit(remote.url)
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            text = f"{remote.url} answers, and texts and token go to it in the clear"
+            yield Finding("gate", "warn", text, "give it an https:// address")
+        else:
+            yield Finding("gate", "ok", f"{remote.url} answers, and finds what is to be found")

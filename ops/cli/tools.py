@@ -12,6 +12,8 @@ import typer
 
 from engine import reflex, telemetry
 from engine.errors import NotFound, ValidationFailed
+from engine.gate.client import open_gate
+from engine.metrics import Metrics
 from engine.pipeline import load_documents
 from engine.settings import Settings, load
 from engine.tools.registry import load_catalog
@@ -108,8 +110,9 @@ def _catalog(settings: Settings) -> list[Path]:
 
 async def _here(address: str, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     entry = load_catalog(settings).get(address)
-    async with open_toolbox(settings, None) as toolbox:
-        return await try_tool(entry, arguments, toolbox, settings)
+    async with open_gate(settings, Metrics()) as gate, open_toolbox(settings, None) as toolbox:
+        ask = None if gate is None else gate.hits
+        return await try_tool(entry, arguments, toolbox, settings, ask=ask)
 
 
 def _input(text: str) -> Mapping[str, Any]:
