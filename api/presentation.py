@@ -71,10 +71,20 @@ def run(row: Row) -> dict[str, Any]:
 
 
 def run_in_full(row: Row) -> dict[str, Any]:
-    """A run with its attempts and steps, and what it waits for."""
+    """A run with its attempts and steps, what it waits for, and what the gate held it for."""
     attempts = [{k: v for k, v in each.items() if k not in _OF_THE_RUN} for each in row["attempts"]]
     steps = [{k: v for k, v in each.items() if k != "run_id"} for each in row["steps"]]
-    return run(row) | {"attempts": attempts, "steps": steps, "waits": [wait(each) for each in row["waits"]]}
+    waits, blocks = [wait(each) for each in row["waits"]], [_block(each) for each in row["quarantine"]]
+    return run(row) | {"attempts": attempts, "steps": steps, "waits": waits, "quarantine": blocks}
+
+
+def _block(row: Row) -> dict[str, Any]:
+    """An attempt that the gate blocked, as a part of its run."""
+    return {
+        name: value
+        for name, value in row.items()
+        if name not in ("run_id", "task_id", "task", "task_version")
+    }
 
 
 def wait(row: Row) -> dict[str, Any]:

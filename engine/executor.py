@@ -27,12 +27,13 @@ from engine.execution.budget import Budget
 from engine.execution.calling import Calling
 from engine.execution.course import Course
 from engine.execution.journal import Journal, unended_lists
+from engine.execution.pardons import Place
 from engine.execution.tries import Tries
 from engine.execution.units import Ending, Unit
 from engine.execution.waits import read_waits, started_at
 from engine.pipeline import parse_definition
 from engine.pipeline.definition import PROBE
-from engine.plan import Order, Outcome, Plan, Ports, Run, StepRecord, prepare
+from engine.plan import Hold, Order, Outcome, Plan, Ports, Run, StepRecord, prepare
 from engine.retry import may_retry
 from engine.secrets import Secrets
 from engine.settings import Settings
@@ -72,6 +73,7 @@ class Attempt:
         self._calling = Calling(run, ports, self.secrets)
         self._course: Course | None = None
         self._failure: Outcome | None = None
+        self._blocked: Mapping[str, Any] | None = None
 
     @property
     def steps(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class Attempt:
         """Carry out what is left of the run."""
         failure = self.run.state.get("failure")
         if failure is not None:
+            self._blocked = failure.get("blocked")
             self.abandon("canceled", ELSEWHERE)
             return await self._aftermath(Outcome(failure["status"], error=failure["error"]))
         outcome = await self._in_time()
@@ -118,8 +121,12 @@ class Attempt:
         made: dict[str, Any] = {kind: {key: wait.as_dict() for key, wait in waits.items()}} if waits else {}
         if usage:
             made["usage"] = usage
+        if self.run.state.get("released"):
+            made["released"] = self.run.state["released"]
         if self._failure is not None:
             made["failure"] = {"status": self._failure.status, "error": self._failure.error}
+            if self._blocked is not None:
+                made["failure"]["blocked"] = self._blocked
         if kind == "later":
             return made
         return made | {"attempt": self.run.attempt, "started_at": self.started.isoformat()}
@@ -230,7 +237,8 @@ class Attempt:
             output = None if template is None else self.secrets.conceal(template.render(self.context))
             check_storable(output, self.ports.max_output_bytes)
             policy = reflex.strictest(self.plan.definition.reflex)
-            output = await self._calling.judge({}, "output", output, policy)
+            place = Place(None, None, "output")
+            output = await self._calling.judge({}, place, output, policy)
         except GateBlocked as error:
             return Outcome("blocked", error={**self._calling.described(error), "step": "output"})
         except GateUnavailable as error:
@@ -244,8 +252,11 @@ class Attempt:
         """With attempts left the next goes on from here; else what waits is over, and on_failure follows."""
         retry = self.plan.definition.retry
         code = str((outcome.error or {}).get("code"))
-        if not self.run.last_attempt and may_retry(retry, code, outcome.retryable, self.run.attempt):
+        if not self.run.last_attempt and may_retry(retry, code, outcome.retryable, self.run.counted):
             return replace(outcome, steps=self.records, state=self.state("later") or None)
+        if outcome.status == "blocked":
+            failed = sorted(self.journal.failed, key=str)
+            self._blocked = {"findings": self._calling.pardons.blocked, "failed": failed}
         self.abandon("canceled", ELSEWHERE)
         return await self._aftermath(outcome)
 
@@ -263,7 +274,17 @@ class Attempt:
             parked = await self._follow(self.plan.on_failure, after=True)
             if parked is not None:
                 return parked
-        return replace(outcome, steps=self.records)
+        return replace(outcome, steps=self.records, hold=self._hold())
+
+    def _hold(self) -> Hold | None:
+        """What a release needs; None where the gate did not end the run, or nothing is named that could pass."""
+        if self._blocked is None or not self._blocked["findings"]:
+            return None
+        self.journal.failed |= {(step, item) for step, item in self._blocked["failed"]}
+        steps = {one.step.id for order in (self.plan.probe, self.plan.steps) for one in order.steps}
+        usage, released = self.budget.carried(self.ports.clock()), self.run.state.get("released")
+        state = {name: each for name, each in (("usage", usage), ("released", released)) if each}
+        return Hold(tuple(self._blocked["findings"]), self.journal.resumable(steps), state)
 
 
 def _outcome(ending: Ending, error: DueworkError) -> Outcome:

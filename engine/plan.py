@@ -82,6 +82,16 @@ class Run:
     agent_id: UUID | None = None
     last_attempt: bool = True
 
+    @property
+    def counted(self) -> int:
+        """The attempts that retries count: one that was blocked and released goes on in the next."""
+        return self.attempt - releases(self.state)
+
+
+def releases(state: Mapping[str, Any] | None) -> int:
+    """How often the run of this state was released."""
+    return int(((state or {}).get("released") or {}).get("count", 0))
+
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
@@ -120,11 +130,24 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """What a blocked run needs to go on, should it be released.
+
+    `findings` are those that block, each with its step, item and direction; `records` what is done and not to be
+    done again; `state` that of its next lease.
+    """
+
+    findings: tuple[Mapping[str, Any], ...]
+    records: tuple[StepRecord, ...]
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended: succeeded, failed, blocked, timed_out, or parked until `delay` has passed.
 
     skipped: a condition was not met, and nothing is left to write. expired: the run was given up before, and
-    `on_failure` has run. `state` is for the next lease or the next attempt.
+    `on_failure` has run. `state` is for the next lease or the next attempt, `hold` for a release.
     """
 
     status: str
@@ -135,6 +158,7 @@ class Outcome:
     retry_after: timedelta | None = None
     delay: timedelta | None = None
     state: Mapping[str, Any] | None = None
+    hold: Hold | None = None
 
 
 async def as_told(_record: StepRecord, met: bool) -> bool:
@@ -153,7 +177,7 @@ class Ports:
 
     `decide` is told a probe's record and whether its condition holds, and answers whether the pipeline follows; if so,
     the record is checkpointed by then. `ask` is a remote gate; None where the gate is in process. `pardon` lets
-    findings pass that people have marked as false.
+    findings pass that people have marked as false; `gate_key` makes the digests of what the gate blocks.
     """
 
     call: Callable[[ToolEntry, dict[str, Any], Call], Awaitable[Any]]
@@ -165,6 +189,7 @@ class Ports:
     remember: Callable[[Mapping[str, Any]], Awaitable[None]] = at_own_risk
     ask: Ask | None = None
     pardon: Pardon | None = None
+    gate_key: bytes = b""
 
 
 def prepare(definition: Definition, catalog: Catalog) -> Plan:

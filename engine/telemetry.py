@@ -43,6 +43,8 @@ EVENTS: tuple[str, ...] = (
     "request.refused",
     "run.deduplicated",
     "run.failed",
+    "run.refused",
+    "run.released",
     "run.settled",
     "run.unkeyed",
     "scheduler.started",

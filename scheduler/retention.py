@@ -9,8 +9,9 @@ from engine.store import audit
 
 
 async def maintain(pool: Pool, settings: Settings) -> None:
-    """One round: next months' partitions, months older than they are kept, lines of the audit log likewise, idempotency
-    keys older than a day, dedupe keys that hold nothing any more, checkpoints and waits that a crash left."""
+    """One round: next months' partitions, months older than they are kept, lines of the audit log likewise, what was
+    held of forgotten runs, idempotency keys older than a day, dedupe keys that hold nothing any more, checkpoints and
+    waits that a crash left."""
     async with db.transaction(pool) as conn:
         await db.fetch(conn, "ensure_partitions")
     async with db.transaction(pool) as conn:
@@ -22,6 +23,7 @@ async def maintain(pool: Pool, settings: Settings) -> None:
         async with db.transaction(pool) as conn:
             await audit.drop(conn, settings.audit_retention)
     async with db.transaction(pool) as conn:
+        await db.execute(conn, "forget_held", {"older_than": settings.retention})
         await db.execute(conn, "forget_keys")
         await db.execute(conn, "forget_dedupe_keys")
         await db.execute(conn, "sweep_checkpoints")

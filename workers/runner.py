@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,11 +23,11 @@ from engine.executor import Attempt
 from engine.gate.asking import Ask
 from engine.metrics import Metrics
 from engine.pipeline import parse_definition
-from engine.plan import Outcome, Plan, Ports, Run, StepRecord, prepare
+from engine.plan import Outcome, Plan, Ports, Run, StepRecord, prepare, releases
 from engine.retry import delay_after, may_retry
 from engine.settings import Settings
 from engine.storable import storable
-from engine.store import leases, tasks
+from engine.store import gate_key, leases, tasks
 from engine.store.allowances import AllowList
 from engine.store.leases import Lease
 from engine.tools.calls import Call
@@ -107,6 +107,7 @@ class Runner:
         self.metrics = metrics
         self.permits = Permits(pool)
         self.allowed = AllowList(settings, pool)
+        self._gate_key: bytes | None = None
         self._plans: dict[tuple[UUID, int], tuple[Plan, Mapping[str, Any]]] = {}
         self._log = telemetry.logger("workers.runner")
 
@@ -166,9 +167,15 @@ class Runner:
             state=lease.state or {},
             finished=held.finished,
             agent_id=lease.created_by,
-            last_attempt=lease.attempt >= retry.max_attempts,
+            last_attempt=lease.attempt - releases(lease.state) >= retry.max_attempts,
         )
-        return Attempt(plan, run, self._ports(held))
+        return Attempt(plan, run, replace(self._ports(held), gate_key=await self._key()))
+
+    async def _key(self) -> bytes:
+        if self._gate_key is None:
+            async with db.connection(self.pool) as conn:
+                self._gate_key = await gate_key.load(conn, self.settings)
+        return self._gate_key
 
     async def _plan(self, lease: Lease) -> tuple[Plan, Mapping[str, Any]]:
         key = (lease.task_id, lease.task_version)
@@ -305,8 +312,9 @@ class Runner:
         steps = outcome.steps
         if delay is not None:  # checkpointed steps are written once, when the run ends
             steps = tuple(one for one in steps if (one.step, one.item) not in held.kept)
+        ending = "settle" if outcome.hold is None else "hold"
         return Settlement(
-            "settle" if delay is None else "retry",
+            ending if delay is None else "retry",
             lease.run_id,
             lease.fence,
             status=outcome.status,
@@ -317,6 +325,7 @@ class Runner:
             steps=steps,
             delay=delay or timedelta(0),
             state=outcome.state,
+            hold=outcome.hold,
             checkpointed=held.checkpointed,
             task_id=lease.task_id,
         )
@@ -327,9 +336,9 @@ class Runner:
             return None
         policy = attempt.plan.definition.retry
         code = str((outcome.error or {}).get("code"))
-        if not may_retry(policy, code, outcome.retryable, lease.attempt):
+        if not may_retry(policy, code, outcome.retryable, attempt.run.counted):
             return None
-        return delay_after(policy, lease.attempt, str(lease.run_id), outcome.retry_after)
+        return delay_after(policy, attempt.run.counted, str(lease.run_id), outcome.retry_after)
 
 
 def _state(held: Held, attempt: Attempt | None) -> Mapping[str, Any] | None:

@@ -21,7 +21,7 @@ import psycopg
 from engine import db, telemetry
 from engine.db import Connection, Pool, Row
 from engine.errors import OutputInvalid
-from engine.plan import StepRecord
+from engine.plan import Hold, StepRecord
 from engine.store import leases
 from engine.store.failures import UNSUCCESSFUL
 
@@ -37,7 +37,8 @@ ENDED_BADLY = UNSUCCESSFUL | {"expired"}
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How one lease ends. `kind`: settle (the run is over), retry (after `delay`), release (attempt given back).
+    """How one lease ends. `kind`: settle (the run is over), hold (the same, and it may be released), retry (after
+    `delay`), release (attempt given back).
 
     decided: nothing is left to write, the row went with its condition's decision. `keyed`: the run holds a number
     under a concurrency key.
@@ -57,6 +58,7 @@ class Settlement:
     checkpointed: bool = False
     keyed: bool = False
     task_id: UUID | None = None
+    hold: Hold | None = None
 
 
 Done = Callable[[bool], None]
@@ -128,7 +130,12 @@ class Settler:
                     await self._enough.wait()
 
     async def _write(self, conn: Connection, batch: Sequence[Settlement]) -> set[UUID]:
-        writers: dict[str, Writer] = {"settle": self._settle, "retry": self._retry, "release": self._release}
+        writers: dict[str, Writer] = {
+            "settle": self._settle,
+            "hold": self._hold,
+            "retry": self._retry,
+            "release": self._release,
+        }
         kept: set[UUID] = set()
         for kind, writer in writers.items():
             group = [one for one in batch if one.kind == kind]
@@ -175,6 +182,12 @@ class Settler:
                 self._failed(one.task_id)
         return kept
 
+    async def _hold(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
+        # Apart from the others: both statements lock these rows, and the second no row that the first has not.
+        async with conn.transaction():
+            await leases.hold(conn, [_held_row(one) for one in group])
+            return await self._settle(conn, group)
+
     async def _retry(self, conn: Connection, group: Sequence[Settlement]) -> set[UUID]:
         async with conn.transaction() if _keyed(group) else nullcontext():
             return await leases.retry(conn, [_run_row(one) for one in group], _step_rows(group))
@@ -200,6 +213,19 @@ def _run_row(one: Settlement) -> Row:
         "output": one.output,
         "delay": one.delay.total_seconds(),
         "state": one.state,
+    }
+
+
+def _held_row(one: Settlement) -> Row:
+    assert one.hold is not None, "only a blocked run is held"
+    assert one.finished_at is not None, "it has ended"
+    return {
+        "id": str(one.run_id),
+        "fence": one.fence,
+        "held_at": one.finished_at.isoformat(),
+        "findings": list(one.hold.findings),
+        "records": [record.as_dict() for record in one.hold.records],
+        "state": dict(one.hold.state),
     }
 
 

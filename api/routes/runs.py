@@ -36,12 +36,12 @@ async def listing(call: Call) -> Answer:
 
 async def show(call: Call) -> Answer:
     """One run with its attempts and steps, and what it waits for."""
-    return Answer(presentation.run_in_full(await runs.get(call.conn, _run_id(call))))
+    return Answer(presentation.run_in_full(await runs.get(call.conn, run_id_of(call))))
 
 
 async def cancel(call: Call) -> Answer:
     """End a run: at once while it waits, else its worker is told."""
-    run_id = _run_id(call)
+    run_id = run_id_of(call)
     reason = reflex.mask(call.body.get("reason") or f"canceled by {call.agent.name}")
     outcome = await leases.cancel(call.conn, run_id, reason)
     run = await runs.find(call.conn, run_id)
@@ -49,12 +49,12 @@ async def cancel(call: Call) -> Answer:
         raise Conflict(f"run {run_id} is {run['status']}; only a live run can be canceled")
     await call.audit("run.canceled", f"run:{run_id}", reason=reason)
     message = "the run is canceled" if outcome == "canceled" else "its worker was told to end the run"
-    return _accepted(call, presentation.run(run), message)
+    return accepted(call, presentation.run(run), message)
 
 
 async def approve(call: Call) -> Answer:
     """Decide for a step that waits for a person; the run goes on with the decision."""
-    run_id, body = _run_id(call), call.body
+    run_id, body = run_id_of(call), call.body
     run = await runs.find(call.conn, run_id)
     floor = door.floor(call.resources.settings)
     pardon = call.resources.allowed.pardon(run["task_id"])
@@ -77,12 +77,12 @@ async def approve(call: Call) -> Answer:
         action = "run.approved" if given.decision == "approve" else "run.refused"
         await call.audit(action, f"run:{run_id}", **place, before={"decision": None}, after=after)
     message = "the run goes on with this decision" if changed else "this decision was made before"
-    return _accepted(call, presentation.run(await runs.find(call.conn, run_id)), message)
+    return accepted(call, presentation.run(await runs.find(call.conn, run_id)), message)
 
 
 async def retry(call: Call) -> Answer:
     """Queue a new run with the parameters and the event of one that has ended."""
-    run_id = _run_id(call)
+    run_id = run_id_of(call)
     ended = await runs.final_attempt(call.conn, run_id)
     task = await tasks.get(call.conn, ended["task_id"])
     if task["status"] == "canceled":
@@ -101,7 +101,7 @@ async def retry(call: Call) -> Answer:
     run = presentation.queued(queued, task) | {"parent_run_id": run_id}
     run["trigger"] = "retry"
     await call.audit("run.retried", f"run:{run['run_id']}", of=str(run_id), task=task["name"])
-    return _accepted(call, run, "a new run is queued")
+    return accepted(call, run, "a new run is queued")
 
 
 async def latest(call: Call) -> Answer:
@@ -124,7 +124,8 @@ async def summary(call: Call) -> Answer:
     return Answer(await _stats(call, None))
 
 
-def _run_id(call: Call) -> UUID:
+def run_id_of(call: Call) -> UUID:
+    """The run that the path names. Raises NotFound for what is no id of a run."""
     try:
         return UUID(call.path["id"])
     except ValueError:
@@ -135,7 +136,8 @@ def _without_error(row: Row) -> dict[str, Any]:
     return presentation.run({key: value for key, value in row.items() if key != "error"})
 
 
-def _accepted(call: Call, run: dict[str, Any], message: str) -> Answer:
+def accepted(call: Call, run: dict[str, Any], message: str) -> Answer:
+    """A run that goes on, or begins: 202, and where it is found."""
     details = {name: run[name] for name in ("run_id", "task_id", "status")}
     body = run | {"success": True, "message": message, "details": details}
     return Answer(body, 202, {"Location": call.link(f"/runs/{run['run_id']}")})

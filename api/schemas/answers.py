@@ -60,6 +60,21 @@ _WAIT: Schema = {
     "approvers": {"type": ["array", "null"], "items": TEXT}, "child_run_id": MAY_ID, "since": TIME,
     "until": MAY_TIME | {"description": "When it ends without an answer; null: never."},
 }  # fmt: skip
+_BLOCK: Schema = {
+    "attempt": COUNT, "status": {"enum": ["held", "released", "refused"]}, "held_at": TIME,
+    "findings": {
+        "type": "array",
+        "items": obj(
+            "step", "item", "direction", "category", "rule", "pointer", "digest",
+            step=may("string"), item=may("integer"), direction={"enum": ["input", "output"]},
+            category={"enum": ["pii", "injection"]}, kind=TEXT, family=TEXT, rule=TEXT, action=TEXT,
+            pointer=TEXT, start=COUNT, end=COUNT, masked=TEXT, confidence={"type": "number"}, severity=TEXT,
+            digest=TEXT | {"description": "Names the finding in a release; says nothing of the value."},
+        ),
+    },
+    "decided_at": MAY_TIME, "decided_by": may("string"), "reason": may("string"),
+    "released": {"type": ["array", "null"], "items": TEXT},
+}  # fmt: skip
 _TRIGGERED: Schema = {
     "task_id": ID, "task": TEXT, "run_id": ID,
     "deduplicated": FLAG | {"description": "By the task's dedupe key an earlier run stands: that is run_id."},
@@ -114,7 +129,12 @@ ANSWERS: dict[str, Schema] = {
         attempts={"type": "array", "items": _all(_ATTEMPT)},
         steps={"type": "array", "items": _all(_STEP)},
         waits={"type": "array", "items": _all(_WAIT), "description": "What it waits for at this moment."},
+        quarantine={
+            "type": "array", "items": _all(_BLOCK), "description": "What the gate held it for, and what was decided.",
+        },
     ),
+    "HeldRun": _all({"run_id": ID, "task_id": ID, "task": may("string"), "task_version": COUNT}, **_BLOCK),
+    "HeldRunPage": page("HeldRun"),
     "Accepted": obj(
         *_RUN, "message", "details",
         **_RUN | {"success": FLAG | {"description": "Accepted, or once it has ended, whether it succeeded."}},

@@ -13,6 +13,7 @@ from api.schemas.words import (
     TIME,
     TOPIC,
     WEBHOOK,
+    WHY,
     Schema,
     may,
     obj,
@@ -47,16 +48,27 @@ BODIES: dict[str, Schema] = {
         "reason",
         closed=True,
         decision={"enum": ["approve", "refuse"]},
-        reason={
-            "type": "string",
-            "minLength": 1,
-            "maxLength": 1000,
-            "description": "Why; it passes the gate.",
-        },
+        reason=WHY,
         step={"type": "string", "minLength": 1, "description": "Needed where more than one waits."},
         item={"type": "integer", "minimum": 0, "description": "Which item of that step's foreach."},
     )
     | {"examples": [{"decision": "approve", "reason": "checked with the customer"}]},
+    "Release": obj(
+        "reason",
+        closed=True,
+        reason=WHY,
+        findings={
+            "type": "array",
+            "items": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+            "minItems": 1,
+            "maxItems": 10_000,
+            "uniqueItems": True,
+            "description": "The digests of those that may pass; without it all that the run is held for.",
+        },
+    )
+    | {"examples": [{"reason": "the customer's own number, asked for by phone"}]},
+    "Refusal": obj("reason", closed=True, reason=WHY)
+    | {"examples": [{"reason": "this must not leave the house"}]},
     "Snooze": obj(
         closed=True,
         delay_seconds={"type": "integer", "minimum": 1, "maximum": 315_360_000},

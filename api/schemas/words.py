@@ -47,6 +47,7 @@ REASON = {
     "maxLength": 1000,
     "description": "Kept with the change; personal data is masked.",
 }
+WHY = {"type": "string", "minLength": 1, "maxLength": 1000, "description": "Why; it passes the gate."}
 TOPIC = {
     "type": "string",
     "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$",

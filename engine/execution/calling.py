@@ -22,6 +22,7 @@ from engine.errors import (
     ValidationFailed,
 )
 from engine.execution.foreach import as_items
+from engine.execution.pardons import Pardons, Place
 from engine.execution.units import Unit
 from engine.gate.asking import judged
 from engine.plan import Ports, Prepared, Run
@@ -47,6 +48,7 @@ class Calling:
         self.run = run
         self.ports = ports
         self.secrets = secrets
+        self.pardons = Pardons(ports.gate_key, run.run_id, run.state.get("released"), ports.pardon)
         self._prefix = f"{run.run_id}:"
         self._stored = sum(len(json.dumps(record.output)) for record in run.finished)
 
@@ -59,11 +61,13 @@ class Calling:
         clock = asyncio.get_running_loop().time
         ends = clock() + prepared.timeout.total_seconds()
         arguments = self._rendered(unit)
+        place = Place(unit.step, unit.item, "input")
         if "input" in prepared.policy.on:
-            arguments = await self.judge(
-                unit.verdicts, "input", arguments, prepared.policy, prepared.timeout.total_seconds()
-            )
+            seconds = prepared.timeout.total_seconds()
+            arguments = await self.judge(unit.verdicts, place, arguments, prepared.policy, seconds)
         unit.input = self.secrets.conceal(arguments)
+        if place in self.pardons.used:  # what was released is for the tool; nobody needs it in history
+            unit.input = reflex.cleaned(unit.input)
         output = await self._answer(unit, self._revealed(prepared.entry, arguments))
         reported(unit, output)
         return await self._checked(unit, output, ends - clock())
@@ -76,14 +80,16 @@ class Calling:
         except (ValidationFailed, OutputInvalid) as error:
             raise InputInvalid(f"foreach: {error}", errors=error.errors) from error
         if "input" in unit.prepared.policy.on:
-            items = await self.judge(unit.verdicts, "input", items, unit.prepared.policy)
+            place = Place(unit.step, unit.item, "input")
+            items = await self.judge(unit.verdicts, place, items, unit.prepared.policy)
         return items
 
     async def stand_in(self, unit: Unit, template: Template, error: Mapping[str, Any]) -> Any:
         """The value that `on_error` goes on with: an output like any other."""
         value = self.secrets.conceal(template.render({**unit.context, "error": error}))
         check_storable(value, self.ports.max_output_bytes)
-        return await self.judge(unit.verdicts, "output", value, unit.prepared.policy)
+        place = Place(unit.step, unit.item, "output")
+        return await self.judge(unit.verdicts, place, value, unit.prepared.policy)
 
     def described(self, error: DueworkError) -> dict[str, Any]:
         """An error as it may be stored."""
@@ -91,25 +97,33 @@ class Calling:
         return told if isinstance(told, dict) else {"code": error.code, "message": told}
 
     async def judge(
-        self, verdicts: dict[str, Any], direction: str, value: Any, policy: Policy, seconds: float = 0.0
+        self, verdicts: dict[str, Any], place: Place, value: Any, policy: Policy, seconds: float = 0.0
     ) -> Any:
         """The value as the gate lets it pass; the verdict is noted. Raises GateBlocked and GateUnavailable.
 
         A remote gate has as many `seconds`, and at least ASKING: what has been called is not called again for haste.
         """
-        exempt, ask = self.secrets.is_placeholder, self.ports.ask
-        if ask is None:
-            verdict = reflex.judge(value, policy, exempt=exempt, pardoned=self.ports.pardon)
+        judging = partial(
+            reflex.judge,
+            value,
+            policy,
+            exempt=self.secrets.is_placeholder,
+            pardoned=self.pardons.pardoned(place),
+            fingerprint=self.pardons.fingerprint(place),
+        )
+        if self.ports.ask is None:
+            verdict = judging()
         else:
-            judging = partial(reflex.judge, value, policy, exempt=exempt, pardoned=self.ports.pardon)
-            verdict = await judged(ask, max(seconds, ASKING), lambda search: judging(search=search))
+            most = max(seconds, ASKING)
+            verdict = await judged(self.ports.ask, most, lambda search: judging(search=search))
         if verdict.action != "pass":
-            verdicts[direction] = verdict.as_dict()
+            verdicts[place.direction] = verdict.as_dict()
         if verdict.action == "block":
+            self.pardons.note(place, verdict)
             kinds = ", ".join(sorted({finding.kind_or_family for finding in verdict.findings}))
-            raise GateBlocked(
-                f"the gate refused the step's {direction}: {kinds}", details={"direction": direction}
-            )
+            whose = "run" if place.step is None else "step"
+            text = f"the gate refused the {whose}'s {place.direction}: {kinds}"
+            raise GateBlocked(text, details={"direction": place.direction})
         return verdict.value
 
     def _rendered(self, unit: Unit) -> dict[str, Any]:
@@ -176,7 +190,8 @@ class Calling:
             raise OutputInvalid(text, errors=problems)
         output = self.secrets.conceal(output)
         if "output" in prepared.policy.on:
-            output = await self.judge(unit.verdicts, "output", output, prepared.policy, seconds)
+            place = Place(unit.step, unit.item, "output")
+            output = await self.judge(unit.verdicts, place, output, prepared.policy, seconds)
         return output
 
 

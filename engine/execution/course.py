@@ -182,7 +182,9 @@ class Course:
                 self._ended(unit, Ending(record))
                 return []
             record = unit.record(LIST, self.tries.run.attempt, self._now())
-            await self.tries.ports.checkpoint(replace(record, input=items))
+            record = replace(record, input=items)
+            await self.tries.ports.checkpoint(record)
+            self.journal.fix(record)
         else:
             items, unit.started, unit.verdicts = fixed.input, fixed.started_at, dict(fixed.verdict or {})
         known = self.journal.items(unit.step)
@@ -215,7 +217,7 @@ class Course:
             return
         self._begun.pop(unit.key, None)
         self._done.add(unit.key)
-        self.journal.write(ending.record)
+        self.journal.write(ending.record, failed=ending.error is not None)
         if fan is None:
             self._step_ended(unit.prepared, ending, ending.record.output)
             return
@@ -229,7 +231,7 @@ class Course:
         ending = fan.ending(self.tries.run.attempt, self._now())
         step = fan.prepared.step.id
         del self._fans[step]
-        self.journal.write(ending.record)
+        self.journal.write(ending.record, failed=ending.error is not None)
         if ending.error is None:
             self._step_ended(fan.prepared, ending, fan.outputs)
             return

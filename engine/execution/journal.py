@@ -11,15 +11,19 @@ from engine.plan import Prepared, StepRecord
 
 LIST = "running"
 """The status of a checkpoint that holds a step's list, before its items are done."""
+UNDONE = ("blocked", "canceled")
+"""The statuses of records that stand for no work done."""
 Key = tuple[str, int | None]
 
 
 class Journal:
-    """Records by step and item. `finished` is what earlier leases have checkpointed."""
+    """Records by step and item. `finished` is what earlier leases have checkpointed; `failed` those that ended the
+    run, or would have."""
 
     def __init__(self, finished: Iterable[StepRecord]) -> None:
         self.steps: dict[str, Any] = {}
         self.status: dict[str, str] = {}
+        self.failed: set[Key] = set()
         self._records: dict[Key, StepRecord] = {}
         self._known: dict[str, StepRecord] = {}
         self._lists: dict[str, StepRecord] = {}
@@ -59,9 +63,26 @@ class Journal:
         """The items of a step that earlier leases have done."""
         return self._items.get(step, {})
 
-    def write(self, record: StepRecord) -> None:
+    def write(self, record: StepRecord, *, failed: bool = False) -> None:
         """Keep a record."""
         self._records[record.step, record.item] = record
+        if failed:
+            self.failed.add((record.step, record.item))
+
+    def fix(self, record: StepRecord) -> None:
+        """Keep the list of a step, as its checkpoint does."""
+        self._lists[record.step] = record
+
+    def resumable(self, steps: Collection[str]) -> tuple[StepRecord, ...]:
+        """What a later lease may take as done of `steps`: what ended as it should, and the lists of what has not."""
+        done = [
+            one
+            for key, one in self._records.items()
+            if one.step in steps and key not in self.failed and one.status not in UNDONE
+        ]
+        ended = {one.step for one in done if one.item is None}
+        lists = (one for one in self._lists.values() if one.step in steps and one.step not in ended)
+        return (*lists, *done)
 
     def recall(self, prepared: Prepared) -> bool:
         """Publish what an earlier lease has kept of a step; whether it has ended there."""

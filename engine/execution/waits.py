@@ -4,7 +4,8 @@
                                              "position", "tool", "started_at"}},       for its row if canceled
      "later": the same, of a run that failed meanwhile and is tried again,
      "usage": {"tokens", "cost_usd", "seconds"},                                       what no checkpoint holds
-     "failure": {"status", "error"},                                                   only on_failure is left
+     "failure": {"status", "error", "blocked": {"findings", "failed"}},                 only on_failure is left
+     "released": {"count", "digests"},                                                 what the gate lets pass
      "attempt": n, "started_at": when that attempt began}
 
 A run that waits at one step was once kept as {"step", "tries", "resumed"}; that is still read.

@@ -140,6 +140,14 @@ async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) ->
     return {row["run_id"] for row in rows}
 
 
+async def hold(conn: Connection, runs: Sequence[Row]) -> None:
+    """Keep what blocked runs need for a release: {id, fence, held_at, findings, records, state}.
+
+    To be called in the transaction that then settles them; a stale fence keeps nothing.
+    """
+    await moving(conn, "hold_runs", {"runs": _json(runs)})
+
+
 async def retry(
     conn: Connection, runs: Sequence[Row], steps: Sequence[Row], *, now: datetime | None = None
 ) -> set[UUID]:

@@ -18,7 +18,7 @@ from engine.pipeline.keys import concurrency_key, dedupe_key, own_key
 from engine.store import dedupe, tasks, waits
 from engine.store.dedupe import Claim
 from engine.store.tables import step_run, task_run
-from engine.store.views import runs_parts, runs_view
+from engine.store.views import quarantine_view, runs_parts, runs_view
 
 _steps_columns = tuple(Column(column.name, column.type) for column in step_run.columns)
 steps_view = Table("steps", MetaData(schema="duework"), *_steps_columns)
@@ -167,7 +167,7 @@ async def enqueue_once(conn: Connection, request: Request, key: str) -> Row:
 
 
 async def get(conn: Connection, run_id: UUID) -> Row:
-    """One run as `duework.runs` has it, with `attempts`, `steps` and `waits`. Raises NotFound."""
+    """One run as `duework.runs` has it, with `attempts`, `steps`, `waits` and `quarantine`. Raises NotFound."""
     rows = await db.select(conn, select(runs_view).where(runs_view.c.run_id == run_id))
     if not rows:
         raise NotFound(f"there is no run {run_id}; its history may have been dropped by retention")
@@ -176,6 +176,8 @@ async def get(conn: Connection, run_id: UUID) -> Row:
     steps = select(steps_view).where(columns.run_id == run_id)
     steps = steps.order_by(columns.attempt, columns.position, columns.item)
     parts = {"attempts": await db.select(conn, attempts), "steps": await db.select(conn, steps)}
+    blocks = select(quarantine_view).where(quarantine_view.c.run_id == run_id)
+    parts["quarantine"] = await db.select(conn, blocks.order_by(quarantine_view.c.attempt))
     return rows[0] | parts | {"waits": await waits.pending(conn, run_id)}
 
 

@@ -6,7 +6,8 @@
 WITH lost AS MATERIALIZED (
   SELECT w.id, w.slot, w.attempt, w.fence, w.locked_by, w.locked_until, w.cancel_reason,
          w.concurrency_key, w.key_slot, w.linked, w.state,
-         w.attempt >= coalesce((v.definition #>> '{retry,max_attempts}')::numeric, 1) + %(grace)s AS spent,
+         w.attempt - coalesce((w.state #>> '{released,count}')::integer, 0)
+           >= coalesce((v.definition #>> '{retry,max_attempts}')::numeric, 1) + %(grace)s AS spent,
          coalesce(jsonb_path_exists(v.definition, '$.on_failure[0]'), false)
            AND NOT coalesce(w.state ? 'failure', false) AS mourned,
          jsonb_build_object('code', CASE WHEN w.cancel_reason IS NULL THEN 'lease_expired' ELSE 'canceled' END,
