@@ -38,7 +38,7 @@ FURTHER: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "email": tuple(
             f"someone.else@another-host.{end}" for end in ("com", "net", "org", "io", "de", "fr", "co.uk")
         ),
-        "iban": tuple(country + "7421" + "9" * (length - 4) for country, length in IBAN_LENGTHS.items()),
+        "iban": tuple(country + "7421" + "9" * (length - 6) for country, length in IBAN_LENGTHS.items()),
     }
 )
 """Witnesses that no shifting of signs makes of an example: of every country, and below the common domains."""

@@ -81,6 +81,7 @@ TREE: Places = {
         "allow": "allowances:allow",
         "allowed": "allowances:allowed",
         "disallow": "allowances:disallow",
+        "backtest": "backtests:backtest",
     },
     "version": "about:version",
 }
