@@ -120,19 +120,26 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
                 app.state.resources = replace(app.state.resources, catalog=new)
 
             catalog.changed = take_over
-            services = [
-                Service("api.catalog", catalog.look, LOOK_EVERY),
-                Service("api.allowances", allowed.look, READ_EVERY),
-            ]
-            looking = [asyncio.create_task(service.run()) for service in services]
-            try:
+            async with _looking(catalog, allowed):
                 yield
-            finally:
-                for task in looking:
-                    task.cancel()
-                await asyncio.wait(looking)
 
     return lifespan
+
+
+@asynccontextmanager
+async def _looking(catalog: LiveCatalog, allowed: AllowList) -> AsyncIterator[None]:
+    """Look at what changes beside the requests while the block runs."""
+    services = [
+        Service("api.catalog", catalog.look, LOOK_EVERY),
+        Service("api.allowances", allowed.look, READ_EVERY),
+    ]
+    looking = [asyncio.create_task(service.run()) for service in services]
+    try:
+        yield
+    finally:
+        for task in looking:
+            task.cancel()
+        await asyncio.wait(looking)
 
 
 @asynccontextmanager
