@@ -29,6 +29,7 @@ import migrations
 from api import auth, openapi, parameters, problems, schemas
 from api.edge import Edge
 from api.endpoint import endpoint
+from api.mcp.http import McpEndpoint
 from api.operations import Operation, Resources
 from api.routes import operations
 from engine import db, reflex, settings, telemetry
@@ -51,11 +52,12 @@ GRACE = 10
 def create_app(given: Settings, *, metrics: Metrics | None = None) -> Starlette:
     """The application. Its lifespan raises StoreUnavailable, ValidationFailed (catalog) or Conflict (host)."""
     measured = metrics or Metrics()
+    mcp = McpEndpoint()
     app = Starlette(
-        routes=_routes(),
+        routes=[*_routes(), Route("/mcp", mcp, methods=["POST"])],
         middleware=[Middleware(Edge, metrics=measured)],
         exception_handlers={HTTPException: _framework_refused, DueworkError: _refused},
-        lifespan=_lifespan(given, measured),
+        lifespan=_lifespan(given, measured, mcp),
     )
     app.router.redirect_slashes = False
     return app
@@ -83,7 +85,9 @@ def _routes() -> list[Route]:
     return [Route(path, endpoint(each), methods=list(each)) for path, each in paths.items()]
 
 
-def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    given: Settings, metrics: Metrics, mcp: McpEndpoint
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         if given.database_url == EMBEDDED:
@@ -94,6 +98,7 @@ def _lifespan(given: Settings, metrics: Metrics) -> Callable[[Starlette], Abstra
             db.pool(given, "api") as pool,
             open_gate(given, metrics) as gate,
             _threads(given) as threads,
+            mcp.open(),
         ):
             if not given.loopback:
                 async with db.transaction(pool) as conn:

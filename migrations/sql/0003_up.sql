@@ -69,9 +69,9 @@ CREATE FUNCTION duework.publish(
 DECLARE
   made uuid;
 BEGIN
-  IF coalesce(publish.topic, '') = '' THEN
-    RAISE EXCEPTION 'an event needs a topic'
-      USING ERRCODE = 'invalid_parameter_value', HINT = 'Such as order.paid: words with dots between them.';
+  IF (publish.topic ~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$') IS NOT TRUE THEN
+    RAISE EXCEPTION 'a topic is words with dots between them, like order.paid'
+      USING ERRCODE = 'invalid_parameter_value';
   ELSIF jsonb_typeof(publish.payload) IS DISTINCT FROM 'object' THEN
     RAISE EXCEPTION 'the payload must be an object, not %', coalesce(jsonb_typeof(publish.payload), 'NULL')
       USING ERRCODE = 'invalid_parameter_value', HINT = 'Name what it holds: jsonb_build_object(''order'', 7).';

@@ -91,15 +91,31 @@ class Remote:
         return error
 
 
-def connect(server: str | None, token: str | None, output: Output) -> Remote:
-    """A connection by flag, else by setting; without a token a local server is tried with the development one."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which API is spoken to, and what every request to it carries."""
+
+    url: str
+    headers: dict[str, str]
+    local: bool
+    default_token: bool
+
+
+def target(server: str | None, token: str | None) -> Target:
+    """The API by flag, else by setting; without a token a local server is tried with the development one."""
     settings = load(url=server, token=token)
     local = urlsplit(settings.url).hostname in LOOPBACK
     default_token = local and not settings.token
     bearer = DEVELOPMENT_TOKEN if default_token else settings.token
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
-    client = httpx2.Client(base_url=settings.url, headers=headers, trust_env=not local)
-    return Remote(client, output, default_token)
+    return Target(settings.url, headers, local, default_token)
+
+
+def connect(server: str | None, token: str | None, output: Output) -> Remote:
+    """A connection to the API by flag, else by setting."""
+    given = target(server, token)
+    client = httpx2.Client(base_url=given.url, headers=given.headers, trust_env=not given.local)
+    return Remote(client, output, given.default_token)
 
 
 def problem(answer: httpx2.Response) -> DueworkError:

@@ -74,6 +74,7 @@ TREE: Places = {
         "token": "agents:token",
         "revoke": "agents:revoke",
     },
+    "mcp": {"serve": "mcp_server:serve"},
     "audit": {"verify": "audit:verify"},
     "reflex": {
         "check": "gate:check",
@@ -95,6 +96,7 @@ GROUPS: Mapping[str, str] = {
     "event": "Events, which start the tasks that wait for their topic.",
     "tool": "The catalog of tools that pipelines may call.",
     "agent": "Agents: who may call the API, and with which tokens.",
+    "mcp": "duework for agents that speak the Model Context Protocol.",
     "audit": "The log of who did what.",
     "reflex": "The gate: personal data and prompt injection.",
 }
