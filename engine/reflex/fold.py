@@ -211,10 +211,7 @@ def _decomposed_codes() -> list[int]:
 
 
 def _ascii_of(sign: str) -> str:
-    """The ASCII sign that opens the compatibility decomposition, if that is all but marks and brackets."""
-    plain = [
-        part
-        for part in unicodedata.normalize("NFKD", sign)
-        if not unicodedata.combining(part) and part not in "()."
-    ]
+    """The ASCII sign that the compatibility decomposition is, or is but for marks, brackets and dots."""
+    parts = [part for part in unicodedata.normalize("NFKD", sign) if not unicodedata.combining(part)]
+    plain = parts if len(parts) == 1 else [part for part in parts if part not in "()."]
     return plain[0] if len(plain) == 1 and plain[0].isascii() else ""

@@ -18,7 +18,7 @@ _NEGATED = re.compile(
     r"(?: ever| simply| just| please)?\s*$",
     re.ASCII | re.IGNORECASE,
 )
-_NEGATED_ELSEWHERE = re.compile(r"(?:\b(?:nicht|non|nao|ne|jamais|nunca|mai|не)\s+|\bn')$", re.IGNORECASE)
+_NEGATED_ELSEWHERE = re.compile(r"(?:\b(?:nicht|non|nao|ne|jamais|nunca|mai|не|j'ai)\s+|\bn')$", re.IGNORECASE)
 _ENGLISH = re.compile(
     r"(?:ignor|disregard|forget|bypass|overrid|reveal|show|print|you)", re.ASCII | re.IGNORECASE
 )
@@ -28,10 +28,11 @@ _REPORTED = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _SINGLE = re.compile(r"(?<!\w)'|'(?!\w)", re.ASCII)
-_DISCUSSED = re.compile(
-    r"\b(?:examples?|abstract|paper|benchmark|study|studies|dataset|detect(?:ion|or|ed|s)?|block(?:s|ed)?|rejected|"
+_DISCUSSED = re.compile(  # no words of URLs, paths and addresses, which anybody can put before an attack
+    r"(?<![@/.])\b(?:examples?|abstract|paper|benchmark|study|studies|dataset|detect(?:ion|or|ed|s)?|block(?:s|ed)?|rejected|"
     r"refus(?:al|ed|es)|attack(?:s|ers?)?|attempts?|injections?|classif(?:y|ier|ied)|such as|phrase|string|scan|"
-    r"assert|checklist|try|highlighted|called|known as|documentation|docs|survey|researchers?)\b",
+    r"assert|checklist|try|highlighted|called|known as|documentation|docs|survey|researchers?)\b"
+    r"(?![@/]|\.\w)",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -39,7 +40,7 @@ _DISCUSSED = re.compile(
 def lowered(text: str, start: int, end: int, severity: str) -> str:
     """`severity` after the local rules, or "" when nothing is left of it.
 
-    negated: "do not", "never" right before (in other languages before verbs of theirs), three levels. reported:
+    negated: "do not", "never" right before (in other languages, where a French past is told too, before their verbs), three levels. reported:
     somebody "asks a model to", two. quoted: a quotation mark opens right before the match and closes in its line,
     and the sentence discusses attacks: three levels. discussed: the sentence discusses attacks before it comes to
     the match: one level. What follows an order is written by who gives it.

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from engine.errors import ValidationFailed
+
 SEPARATOR = "\0\n"
 """NUL ends every match, the newline every gap; raw NULs in strings are scanned as spaces."""
 
@@ -86,7 +88,8 @@ class Joined:
 
 
 def join(value: Any, exempt: Exempt | None = None) -> Joined:
-    """All text in `value`, which may be any JSON value."""
+    """All text in `value`, which may be any JSON value. Raises ValidationFailed for bytes and the like: what cannot be
+    read must not pass for clean."""
     joined = Joined()
     stack: list[tuple[Any, Path | None, str]] = [(value, None, "")]
     while stack:
@@ -103,6 +106,8 @@ def join(value: Any, exempt: Exempt | None = None) -> Joined:
         elif isinstance(node, list | tuple):
             inherited = f"{path.step[-_LABEL_LIMIT:]}: " if path and isinstance(path.step, str) else label
             stack += [(node[index], Path(path, index), inherited) for index in range(len(node) - 1, -1, -1)]
+        elif node is not None and not isinstance(node, int | float):
+            raise ValidationFailed(f"the gate judges JSON values, and a {type(node).__name__} is none")
         elif number := digits(node):
             joined.add_piece(number, path, False, None)
         joined.add(SEPARATOR)
