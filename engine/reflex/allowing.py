@@ -3,10 +3,11 @@
 A mark is the keyed digest of one exact value, or an RE2 expression for the whole of a value; of one task or of all, of
 one kind or of any, with or without an end. It pardons a finding only if every member agrees.
 
-The rule about patterns: one that lets pass what nobody has looked at is refused. The witnesses are values made of the
-examples in the pattern data (other digits, other letters, the same form), for every kind that the mark is for: a
-pattern that matches the whole of any of them would allow more than the false positive that somebody has seen, as `.*`,
-`\\d{3}-\\d{2}-\\d{4}` and `.+@.+` do; one that matches nothing at all, too. What is told apart by its own text passes.
+The rule about patterns: one that lets pass what nobody has looked at is refused. The witnesses are circles of values
+made of each example in the pattern data (other digits, other letters, the same form), for every kind that the mark is
+for, and some well-known forms alone. A pattern that matches two of a circle, or one that stands alone, would allow more
+than the false positive that somebody has seen, as `\\d{3}-\\d{2}-\\d{4}` and `.+@.+` do; so would one that matches the
+empty text. What is told apart by its own text passes.
 """
 
 from __future__ import annotations
@@ -39,9 +40,28 @@ FURTHER: Mapping[str, tuple[str, ...]] = MappingProxyType(
             f"someone.else@another-host.{end}" for end in ("com", "net", "org", "io", "de", "fr", "co.uk")
         ),
         "iban": tuple(country + "7421" + "9" * (length - 6) for country, length in IBAN_LENGTHS.items()),
+        "credit_card": (
+            *(
+                "4539578763621486",
+                "5425233430109903",
+                "2221003652718814",
+                "374245455400126",
+                "6011000991300009",
+            ),
+        ),
+        "phone": (
+            *(
+                "+1 415 867 2671",
+                "+44 20 8759 3617",
+                "+49 30 90182034",
+                "+33 1 70 36 39 50",
+                "+91 98765 01234",
+            ),
+            *("+1 (415) 867-2671", "+14158672671", "(415) 867-2671", "415-867-2671", "4158672671"),
+        ),
     }
 )
-"""Witnesses that no shifting of signs makes of an example: of every country, and below the common domains."""
+"""Witnesses that stand alone: the well-known countries, networks and domains, which no shifting of signs makes."""
 
 _SHIFTS = range(1, 10)
 
@@ -123,8 +143,8 @@ def pattern_fault(pattern: str, kind: str | None) -> str:
         return fault
     if any(hit.category == "pii" for text in (pattern, pattern.replace("\\", "")) for hit in hits(text)):
         return "it holds such a value itself, and patterns are stored as they are: allow the value instead"
-    wide = sorted(name for name, values in witnesses(edition()).items()
-                  if kind in (None, name) and any(_matches(pattern, value) for value in values))  # fmt: skip
+    wide = sorted(name for name, circles in witnesses(edition()).items()
+                  if kind in (None, name) and any(_covers(pattern, circle) for circle in circles))  # fmt: skip
     if wide:
         return (
             f"too wide: it also matches other values of the form of {', '.join(wide)}, which nobody has looked at; "
@@ -134,32 +154,50 @@ def pattern_fault(pattern: str, kind: str | None) -> str:
 
 
 @lru_cache(4)
-def witnesses(of: Edition) -> dict[str, frozenset[str]]:
-    """For each kind and family, values that no pattern may let pass; treat it as read-only."""
-    found: dict[str, set[str]] = {}
+def witnesses(of: Edition) -> dict[str, tuple[frozenset[str], ...]]:
+    """For each kind and family, circles of values; treat it as read-only."""
+    found: dict[str, set[frozenset[str]]] = {}
     for row in of.rows:
-        if row.category == "evasion":
-            continue
-        values = [text[text.index("«") + 1 : text.rindex("»")] for text in row.match if "«" in text]
-        others = (
-            {other for value in values for other in _others(row, value)} if row.category == "pii" else set()
-        )
-        found.setdefault(row.kind, set(FURTHER.get(row.kind, ()))).update(others or values)
-    return {kind: frozenset(values) for kind, values in found.items()}
+        if row.category != "evasion":
+            known = found.setdefault(row.kind, {frozenset([value]) for value in FURTHER.get(row.kind, ())})
+            known |= _of_row(row)
+    return {kind: tuple(circles) for kind, circles in found.items()}
 
 
-def _others(row: Pattern, value: str) -> Iterator[str]:
-    """Other values of the row's form: with other digits and letters throughout, but for the last word, in the digits
-    alone where they are what counts, and in the second half alone."""
+def _of_row(row: Pattern) -> set[frozenset[str]]:
+    """The circles of a row's examples; the examples themselves, where nothing else has their form."""
+    values = [text[text.index("«") + 1 : text.rindex("»")] for text in row.match if "«" in text]
+    circles = (
+        {circle for value in values for circle in _circles(row, value)} if row.category == "pii" else set()
+    )
+    return circles or {frozenset([value]) for value in values}
+
+
+def _circles(row: Pattern, value: str) -> Iterator[frozenset[str]]:
+    """Other values of the row's form: with other digits and letters throughout, but for the last word, and in what
+    counts, which is the digits where they are most, else the second half."""
     letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))
-    tail, half = value.rfind("."), len(value) // 2
-    for by in _SHIFTS:
-        made = [_shifted(value, by, letters=True), value[:half] + _shifted(value[half:], by, letters=True)]
-        if tail >= 0:
-            made.append(_shifted(value[:tail], by, letters=True) + value[tail:])
-        if digits >= letters:
-            made.append(_shifted(value, by, letters=False))
-        yield from (other for other in made if other != value and _has_form(row.regex, other))
+    cut = max(value.rfind("."), 0)
+    half = len(value) // 2
+    for makes in (
+        lambda by: _shifted(value, by, letters=True),
+        lambda by: _shifted(value[:cut], by, letters=True) + value[cut:],
+        lambda by: (
+            _shifted(value, by, letters=False)
+            if digits >= letters
+            else value[:half] + _shifted(value[half:], by, letters=True)
+        ),
+    ):
+        circle = frozenset(
+            other for other in map(makes, _SHIFTS) if other != value and _has_form(row.regex, other)
+        )
+        if circle:
+            yield circle
+
+
+def _covers(pattern: str, circle: frozenset[str]) -> bool:
+    """Whether a pattern matches two of the circle, or the one that is all of it."""
+    return sum(_matches(pattern, value) for value in circle) >= min(2, len(circle))
 
 
 def _shifted(text: str, by: int, *, letters: bool) -> str:

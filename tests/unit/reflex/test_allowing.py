@@ -86,7 +86,7 @@ WIDE = [
 ]  # fmt: skip
 NARROW = [
     (r"build-[0-9]{10}", None), (r".*@docs\.example\.com", "email"), (r"192\.0\.2\.\d{1,3}", "ipv4"),
-    (r"1700\d{6}", "phone"), (r"ignore the previous revision", None), (r"4242 ?4242 ?4242 ?4242", "credit_card"),
+    (r"1700\d{6}", "phone"), (r"7\d\d-\d\d-\d{4}", "ssn"), (r"ignore the previous revision", None), (r"4242 ?4242 ?4242 ?4242", "credit_card"),
 ]  # fmt: skip
 
 
