@@ -48,7 +48,7 @@ class Report:
     """What came of it. `blocked` are steps of which a value was refused, and so is not stored."""
 
     since: datetime
-    compared_with: str
+    candidate: bool
     runs: int = 0
     blocked: int = 0
     found: Sum = field(default_factory=Sum)
@@ -63,7 +63,7 @@ class Report:
         values = sorted(self.found.values.items())
         return {
             "since": self.since.isoformat(),
-            "compared_with": self.compared_with,
+            "compared_with": "the gate as it is" if self.candidate else "what was decided then",
             "runs": self.runs,
             "values": sum(self.found.values.values()),
             "blocked_steps_not_judged": self.blocked,
@@ -88,7 +88,7 @@ async def backtest(
         start = since if isinstance(since, datetime) else await db.clock(conn) - since
         allowed = Allowed(await allowances.standing(conn, 0.0), await gate_key.load(conn, settings))
         bench = Bench(candidate, load_catalog(settings), allowed)
-        report = Report(start, "the gate as it is" if candidate.given else "what was decided then")
+        report = Report(start, candidate.given)
         # Definitions are read on a second connection: the first is in the midst of a cursor.
         async with await db.connect(settings.database_url, "backtest") as other:
             await other.set_read_only(True)

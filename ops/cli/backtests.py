@@ -99,8 +99,9 @@ def _tell(report: Report) -> None:
         f"{told['values']} values of {told['runs']} runs since {report.since:%Y-%m-%d %H:%M:%S %Z} judged again, "
         f"compared with {told['compared_with']}"
     )
+    when = "now" if report.candidate else "then"
     for each in told["values_changed"]:
-        say(f"{each['values']} would be {_said(each['after'])} (now: {_said(each['before'])})")
+        say(f"{each['values']} would be {_said(each['after'])} ({when} {_said(each['before'])})")
     if report.blocked:
         say(f"{report.blocked} blocked steps: what was refused is not stored and cannot be judged again")
 
