@@ -18,7 +18,7 @@ from engine.settings import load
 from engine.tools.registry import load_catalog
 from ops.cli.documents import Checked, check, files
 from ops.cli.exits import Exit
-from ops.cli.output import say
+from ops.cli.output import masked, say
 
 Paths = Annotated[
     list[Path], typer.Argument(help="Files, folders, or - for standard input.", show_default=False)
@@ -93,10 +93,10 @@ def schema(kind: Annotated[Kind, typer.Argument(help="Of what.", show_default=Fa
 
 
 def located(found: Sequence[Checked]) -> Iterator[tuple[str, str, Problem]]:
-    """(source, "error" or "warning", problem) in the order of the files."""
+    """(source, "error" or "warning", problem) in the order of the files; problems quote the file, and are masked."""
     for each in found:
-        yield from ((each.source, "error", problem) for problem in each.errors)
-        yield from ((each.source, "warning", problem) for problem in each.warnings)
+        yield from ((each.source, "error", masked(problem)) for problem in each.errors)
+        yield from ((each.source, "warning", masked(problem)) for problem in each.warnings)
 
 
 def line_of(source: str, severity: str, problem: Problem) -> str:

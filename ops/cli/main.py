@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import typer
 
 from engine.errors import DueworkError
 from ops.cli import exits, tree
+from ops.cli.output import masked
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def report(error: DueworkError) -> None:
     Where a server could not be reached, its address is what one has to see.
     """
     if exits.of_error(error) is not exits.Exit.UNREACHABLE:
-        error = _masked(error)
+        error = DueworkError(masked(error.message), [masked(each) for each in error.errors])
     print(f"error: {error.message}", file=sys.stderr)
     for problem in error.errors:
         if problem.detail == error.message and problem.line is None and not problem.pointer:
@@ -55,20 +55,8 @@ def report(error: DueworkError) -> None:
         print(f"  {place}: {problem.detail} [{problem.code}]", file=sys.stderr)
 
 
-def _masked(error: DueworkError) -> DueworkError:
-    from engine import reflex
-    from engine.reflex.edition import judged_by, usable
-
-    with judged_by(usable()):  # the error may be about the operator's own patterns
-        problems = [
-            replace(each, detail=reflex.mask(each.detail), pointer=reflex.mask(each.pointer))
-            for each in error.errors
-        ]
-        return DueworkError(reflex.mask(error.message), problems)
-
-
 def _refuse(error: typer.TyperException) -> None:
-    print(f"error: {error.format_message()}", file=sys.stderr)
+    print(f"error: {masked(error.format_message())}", file=sys.stderr)
     context = getattr(error, "ctx", None)
     if context is not None:
         print(f"see `{context.command_path} --help`", file=sys.stderr)

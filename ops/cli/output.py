@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import repeat
 from numbers import Number
-from typing import Any
+from typing import Any, overload
 
 import typer
+
+from engine.errors import Problem
 
 NAMES = ("name", "address", "run_id", "event_id", "id")  # what identifies a thing, the best first
 WIDEST = 10_000  # characters of a line, where nothing is cut off
@@ -59,6 +61,21 @@ class Output:
                 return "\n".join(map(_name, items))
             case Format.TABLE:
                 return _people(value, columns)
+
+
+@overload
+def masked(told: str) -> str: ...
+@overload
+def masked(told: Problem) -> Problem: ...
+def masked(told: str | Problem) -> str | Problem:
+    """Words or a problem without what the gate would find in them: what a command prints ends in logs of others."""
+    from engine import reflex
+    from engine.reflex.edition import judged_by, usable
+
+    with judged_by(usable()):  # the error may be about the operator's own patterns
+        if isinstance(told, str):
+            return reflex.mask(told)
+        return replace(told, detail=reflex.mask(told.detail), pointer=reflex.mask(told.pointer))
 
 
 def say(words: str) -> None:
