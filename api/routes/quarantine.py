@@ -53,10 +53,17 @@ async def refuse(call: Call) -> Answer:
 async def _reason(call: Call, run_id: UUID) -> str:
     """The reason as it may be stored. Raises GateBlocked."""
     run = await runs.find(call.conn, run_id)
-    resources = call.resources
-    floor = door.floor(resources.settings)
-    given = call.body["reason"]
-    reason: str = door.admit(resources.metrics, given, floor, "the reason", task_id=run["task_id"])
+    held = call.resources
+    pardon, given = held.allowed.pardon(run["task_id"]), call.body["reason"]
+    reason: str = await door.admit(
+        held.metrics,
+        given,
+        door.floor(held.settings),
+        "the reason",
+        pardon,
+        ask=held.ask,
+        task_id=run["task_id"],
+    )
     return reason
 
 
@@ -71,7 +78,7 @@ OPERATIONS = (
         "GET", "/quarantine", listing, "runs", "List blocked runs that can be released", {200: "HeldRunPage"},
         scope="run:read",
         query=(
-            Parameter("status", {"enum": STATUSES, "default": "held"}, "Only those; `all` for every one."),
+            Parameter("status", {"type": "string", "enum": STATUSES, "default": "held"}, "Only those; `all` for every one."),
             Parameter("task_id", {"type": "string", "format": "uuid"}, "Only runs of this task."),
             Parameter("run_id", {"type": "string", "format": "uuid"}, "Only this run."),
             CURSOR,
