@@ -3,6 +3,8 @@
 PYTHON ?= $(firstword $(foreach python,python3.11 python3.12 python3.13 python3,\
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))) python3)
 BIN := .venv/bin
+PACKAGES := api engine scheduler workers migrations catalogs ops
+JOBS ?= 2
 ARGS ?=
 WALK ?=
 
@@ -19,7 +21,8 @@ demo: venv ## start everything on an embedded PostgreSQL, run example pipelines,
 	@$(BIN)/duework demo $(ARGS)
 
 test: lint ## lint, types, all tests with coverage; the unit tests on every Python found
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m compileall -q $(PACKAGES) # for the processes that tests start, where PYTHONDONTWRITEBYTECODE is set
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(ARGS)
 	.ci/each-python
 
 lint: venv ## ruff and mypy --strict
