@@ -13,6 +13,7 @@ from engine.executor import Attempt
 from engine.gate.asking import Ask
 from engine.pipeline import parse_definition
 from engine.plan import Ports, Run, StepRecord, prepare
+from engine.reflex.digests import Pardon
 from engine.settings import Settings
 from engine.tools.entry import ToolEntry
 from engine.tools.registry import Catalog
@@ -28,6 +29,7 @@ async def try_tool(
     settings: Settings,
     agent_id: UUID | None = None,
     ask: Ask | None = None,
+    pardon: Pardon | None = None,
 ) -> dict[str, Any]:
     """{tool, status, output, error, verdict, duration_ms} of a call with `arguments` as they are: no templates.
 
@@ -53,6 +55,7 @@ async def try_tool(
         lambda name: settings_.secret(name, settings),
         settings.max_output_bytes,
         ask=ask,
+        pardon=pardon,
     )
     attempt = Attempt(plan, run, ports)
     began = datetime.now(UTC)

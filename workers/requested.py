@@ -124,7 +124,7 @@ class RequestCheck:
         assert asked.source is not None, "held by a constraint of the table"
         names = {"topic": asked.topic, "source": asked.source, "id": asked.external_id}
         floor, pardon, ask = self.floor, self.allowed.pardon(), self.ask
-        await door.admit(self.metrics, names, door.for_names(floor), "the event's names", ask=ask)
+        await door.admit(self.metrics, names, door.for_names(floor), "the event's names", pardon, ask=ask)
         payload = await door.admit(self.metrics, asked.content, floor, "the event", pardon, ask=ask)
         event = events.Event(asked.topic, payload, asked.source, asked.external_id, id=asked.id)
         answer = await events.publish(conn, event)

@@ -20,10 +20,9 @@ async def publish(call: Call) -> Answer:
     resources = call.resources
     floor, ask = door.floor(resources.settings), resources.ask
     names = {name: given[name] for name in ("topic", "source", "id")}
-    await door.admit(resources.metrics, names, door.for_names(floor), "the event's names", ask=ask)
-    payload = await door.admit(
-        resources.metrics, given["payload"], floor, "the event", resources.allowed.pardon(), ask=ask
-    )
+    pardon = resources.allowed.pardon()
+    await door.admit(resources.metrics, names, door.for_names(floor), "the event's names", pardon, ask=ask)
+    payload = await door.admit(resources.metrics, given["payload"], floor, "the event", pardon, ask=ask)
     event = Event(given["topic"], payload, given["source"], given["id"], call.agent.id)
     answer = presentation.triggered(await events.publish(call.conn, event))
     if not answer["duplicate"]:

@@ -34,7 +34,9 @@ async def trial(call: Call) -> Answer:
         resources = call.resources
         async with open_toolbox(resources.settings, resources.pool, resources.ask) as toolbox:
             given = call.body.get("input", {})
-            return Answer(await try_tool(entry, given, toolbox, resources.settings, agent_id, resources.ask))
+            pardon = resources.allowed.pardon()
+            settings, ask = resources.settings, resources.ask
+            return Answer(await try_tool(entry, given, toolbox, settings, agent_id, ask, pardon))
 
     return Answer(follow=follow)
 

@@ -70,6 +70,16 @@ async def test_a_mark_counts_at_once_and_until_it_is_revoked(
     assert [each["revoked_by"] for each in listed] == ["system-agent"]
 
 
+async def test_what_names_an_event_and_a_tool_that_is_tried(api: httpx2.AsyncClient) -> None:
+    """An event's id that looks like personal data, and the input of a single call, pass once they are marked."""
+    named = EVENT | {"id": EMAIL}
+    assert (await api.post("/events", json=named)).status_code == 400
+    await mark(api, value=EMAIL)
+    assert (await api.post("/events", json=named)).status_code == 202
+    tried = await api.post("/tools/core.echo/test", json={"input": {"to": EMAIL}})
+    assert (tried.json()["status"], tried.json()["output"]) == ("succeeded", {"to": EMAIL})
+
+
 async def test_a_mark_of_one_task_is_that_tasks_alone(api: httpx2.AsyncClient) -> None:
     """Its parameters and its definition pass, by the task's id and name; another's do not."""
     for name in ("mail", "other"):
