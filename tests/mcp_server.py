@@ -45,8 +45,8 @@ def made(notes: Path, *, legacy: bool) -> MCPServer:
 
     @server.tool()
     def fail(why: str) -> str:
-        """Fail."""
-        raise ToolError(why)
+        """Fail for a reason, in which a sign stands between all others where it would not be let in as it is."""
+        raise ToolError(why.replace("§", ""))
 
     @server.tool()
     async def wait() -> str:

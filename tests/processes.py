@@ -104,7 +104,13 @@ class Crew:
         await member.logged("scheduler.started")
         return member
 
-    def start(self, module: str, **given: Any) -> Member:
+    async def api(self, **given: Any) -> str:
+        """An API process; the URL at which it listens."""
+        member = self.start("ops.cli", "api", "--port", "0", **given)
+        line = await member.logged("api.started")
+        return f"http://{line['host']}:{line['port']}"
+
+    def start(self, module: str, *arguments: str, **given: Any) -> Member:
         """`python -m module`; `given` are settings that differ."""
         name = f"{module.split('.')[0]}-{len(self.members)}"
         extra = {f"DUEWORK_SECRET_{key}": value for key, value in self.secrets.items()}
@@ -112,7 +118,7 @@ class Crew:
         log = self.logs / f"{name}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", module], env=environment, stderr=stream, stdout=stream
+                [sys.executable, "-m", module, *arguments], env=environment, stderr=stream, stdout=stream
             )
         self.members.append(Member(name, process, log))
         return self.members[-1]

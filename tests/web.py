@@ -30,7 +30,8 @@ class Asked:
 
 @dataclass(slots=True)
 class Web:
-    """The server: `answers` are (content type, body) by path, `headers` are added to every answer.
+    """The server: `answers` are (content type, body) by path, with 200 or their status in `statuses`; `headers` are
+    added to every answer.
 
     `release` lets the slow ones go.
     """
@@ -38,6 +39,7 @@ class Web:
     url: str
     asked: list[Asked] = field(default_factory=list)
     answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -92,7 +94,7 @@ def web_server() -> Iterator[Web]:
 def answer(handler: BaseHTTPRequestHandler, web: Web, asked: Asked) -> None:
     """Write the answer that the path asks for; /redirect?to=URL&status=307 leads anywhere."""
     if asked.path in web.answers:
-        send(handler, 200, *web.answers[asked.path])
+        send(handler, web.statuses.get(asked.path, 200), *web.answers[asked.path])
     elif asked.path in ("/echo", "/echo64"):
         seen = {"headers": asked.headers, "query": asked.query, "body": asked.body.decode()}
         text = json.dumps(seen).encode()

@@ -100,7 +100,7 @@ def ways(url: str) -> Mapping[str, list[dict[str, Any]]]:
             step(
                 "a",
                 "core.wait_event",
-                with_={"topic": "canary.none", "filter": f"payload.to == '{OPEN}'", "timeout": "1s"},
+                with_={"topic": "canary.none", "filter": f"payload.to == '\n{OPEN}\n'", "timeout": "1s"},
             )
         ],
         "model": [

@@ -32,7 +32,7 @@ def definitions(text: str) -> Iterator[dict[str, Any]]:
     yield document(steps=[step("a", title=text)])
     yield document(steps=[step("a", on_error={"value": text})])
     yield document(steps=[step("a", foreach=[text])])
-    yield document(steps=[step("a", if_=f"params.to == '{text}'")])
+    yield document(steps=[step("a", if_=f"params.to == '\n{text}\n'")])
     yield document(steps=[step("a", if_=text)])
     yield document(steps=[step("a", text)])
     yield document(steps=[step(text)])
@@ -48,7 +48,7 @@ def definitions(text: str) -> Iterator[dict[str, Any]]:
     for kind in ("cron", "rrule", "every", "once"):
         yield document(schedule={kind: text})
     yield document(schedule={"event": {"topic": text}})
-    yield document(schedule={"event": {"topic": "t", "filter": f"payload.to == '{text}'"}})
+    yield document(schedule={"event": {"topic": "t", "filter": f"payload.to == '\n{text}\n'"}})
     yield document(schedule={"cron": "0 9 * * *", "timezone": text})
     probe = {"uses": "core.echo", "with": {"text": text}}
     yield document(schedule={"condition": {"every": "1h", "probe": probe, "when": "text == 'x'"}})

@@ -8,7 +8,10 @@ more, and may be in the payloads, and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -17,13 +20,16 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
+import psycopg
 import pytest
 
 from engine.db import Connection
+from ops.cli.exits import Exit
 from ops.cli.main import run as duework
-from tests.factories import make_task, queue, rows, step, until
+from tests import postgres
+from tests.factories import document, make_task, queue, rows, step, until
 from tests.integration.api.clients import SYSTEM
-from tests.integration.diode import outlets, pipelines, requests
+from tests.integration.diode import outlets, pipelines, requests, statements
 from tests.integration.diode.canaries import Canary, canaries, documented, of, one_of_each, together
 from tests.mcp_server import http_server
 from tests.processes import Crew
@@ -102,32 +108,39 @@ async def stack(
 
 def test_every_way_is_documented_and_tried() -> None:
     """The tables of the page on the data diode and the ways of this test are the same."""
-    assert documented("Into a run") == set(pipelines.ways(""))
+    assert documented("Into a run") == {*pipelines.ways(""), "probe"}
     assert documented("Into the API") == set(requests.WAYS)
+    assert documented("Into SQL") == set(statements.WAYS)
 
 
-async def test_canaries_come_out_nowhere(stack: Stack, database_url: str) -> None:
-    """After every way, under block and redact: nothing stored, logged, notified or answered holds a canary."""
+async def test_canaries_come_out_nowhere(
+    stack: Stack, database_url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """After every way, under block and redact: nothing stored, logged, notified or answered holds a canary; under flag
+    and allow nothing but payloads."""
+    capsys.readouterr()
     async with outlets.ears(database_url) as heard:
         await _prepare(stack)
         await _through_runs(stack)
         await _through_requests(stack)
+        await _through_statements(stack)
+        await _through_live_runs(stack)
+        await _through_commands(tmp_path)
         ended = await stack.ended()
         await _look_at_everything(stack)
-    places = {**await outlets.stored(stack.conn), **outlets.logged(stack.crew)}
-    places |= {"notified": "\0".join(heard), "answered": outlets.as_text(stack.answers)}
-    import json
-    from pathlib import Path as P
-
-    P("/tmp/places.json").write_text(json.dumps(places))
-    assert outlets.leaks(canaries(), places) == []
-    alone = {run: way for run, (way, canary) in stack.runs.items() if way in ALONE and canary.kind}
+    alone = {run for run, (way, canary) in stack.runs.items() if way in ALONE and canary.kind}
     assert {ended[run] for run in alone} == {"blocked"}, _not_blocked(stack, ended)
     assert heard
-    places = {**await outlets.stored(stack.conn), **outlets.logged(stack.crew)}
-    places |= {"notified": "\0".join(heard), "answered": outlets.as_text(stack.answers)}
+    places = {**await outlets.stored(stack.conn), **outlets.logged(stack.crew), "server": _server_log()}
+    places |= {"notified": "\0".join(heard), "commands": "".join(capsys.readouterr())}
+    places["answered"] = outlets.as_text(stack.answers)
     assert "[EMAIL]" in places["answered"]
+    assert "[EMAIL]" in places["commands"]
     assert outlets.leaks(canaries(), places) == []
+    await _where_a_policy_permits(stack)
+    places = await outlets.stored(stack.conn, without=outlets.PAYLOADS)
+    assert outlets.leaks(canaries(), {**places, **outlets.logged(stack.crew)}) == []
+    assert outlets.leaks(canaries(), await outlets.stored(stack.conn)) != []
 
 
 async def _prepare(stack: Stack) -> None:
@@ -135,6 +148,12 @@ async def _prepare(stack: Stack) -> None:
     seen = [step("a", with_={"seen": "${event}", "given": "${params}"})]
     await make_task(stack.conn, "listening", seen, schedule={"event": {"topic": "canary.*"}})
     await make_task(stack.conn, "sink", seen)
+    await make_task(stack.conn, "sink-redact", seen, reflex=REDACT)
+    for number, policy in enumerate((BLOCK, REDACT)):
+        pipelines.put_on(stack.web, -number - 1, together(of("pii", canaries())))
+        probe = {"uses": "http.get", "with": {"url": f"{stack.web.url}/json/{-number - 1}"}}
+        schedule = {"condition": {"every": "15s", "probe": probe, "when": "text != 'x'"}}
+        await make_task(stack.conn, f"probe-{number}", seen, schedule=schedule, reflex=policy)
     await make_task(stack.conn, requests.TASK, seen, schedule={"every": "1h"})
     await stack.api.post("/agents", json={"name": "known", "scopes": []})
 
@@ -158,6 +177,57 @@ async def _through_requests(stack: Stack) -> None:
     for way in requests.WAYS:
         await stack.ask(way, BLOCK, one_of_each(), 3)
         await stack.ask(way, REDACT, both, 2)
+
+
+async def _through_statements(stack: Stack) -> None:
+    """As an application asks by SQL; what the database refuses at once is told to the application only."""
+    for canary in [*one_of_each(), together(canaries()), together(of("pii", canaries()))]:
+        for way in statements.WAYS.values():
+            for statement, values in way(canary.text):
+                with suppress(psycopg.Error):
+                    await stack.conn.execute(statement, values)
+    await until(stack.conn, "SELECT FROM duework.request HAVING count(*) = 0")
+
+
+async def _through_live_runs(stack: Stack) -> None:
+    """In the reasons for which somebody approves what a run waits for, and cancels it."""
+    task = await make_task(stack.conn, "waiting", [step("a", "core.approval", with_={"prompt": "Go on?"})])
+    run_id = await queue(stack.conn, task)
+    await until(stack.conn, "SELECT FROM duework.waits WHERE run_id = %s", run_id)
+    for canary in [*islice(_in_turns(one_of_each()), 8), together(canaries())]:
+        reason = {"reason": canary.text[:1000]}
+        refused = {"json": reason | {"decision": "refuse", "step": canary.text}}
+        stack.answers.append(await requests.ask(stack.api, ("POST", f"/runs/{run_id}/approve", refused)))
+        other = await queue(stack.conn, task)
+        stack.answers.append(
+            await requests.ask(stack.api, ("POST", f"/runs/{other}/cancel", {"json": reason}))
+        )
+    asked = {"json": {"decision": "refuse", "reason": one_of_each()[0].text}}
+    stack.answers.append(await requests.ask(stack.api, ("POST", f"/runs/{run_id}/approve", asked)))
+
+
+async def _through_commands(tmp_path: Path) -> None:
+    """In a file that is checked, and in arguments."""
+    path = tmp_path / "task.json"
+    for canary in one_of_each():
+        path.write_text(json.dumps(document() | {canary.text: 1}), encoding="utf-8")
+        assert await asyncio.to_thread(duework, ["validate", str(path)]) == Exit.INVALID
+        assert await asyncio.to_thread(duework, ["task", canary.text]) == Exit.USAGE
+
+
+async def _where_a_policy_permits(stack: Stack) -> None:
+    """Everything once more where it may pass."""
+    for policy in ("flag", "allow"):
+        tasks = await stack.define({"pii": policy, "injection": policy}, policy)
+        for way, task in tasks.items():
+            await stack.send(task, way, together(canaries()))
+    await stack.ended()
+
+
+def _server_log() -> str:
+    """What the session's PostgreSQL server has written; "" for one that is not ours."""
+    log = Path(os.environ[postgres.SESSION]) / "server.log"
+    return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
 
 async def _look_at_everything(stack: Stack) -> None:
