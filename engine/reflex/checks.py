@@ -1,7 +1,8 @@
 """The exact tests behind the patterns: what a regular expression cannot say.
 
 A check gets the (folded) text and the span of a hit and answers the span of the value, perhaps narrower, or
-None. Checks look at a bounded stretch around the hit only, so that scanning stays linear.
+None; an empty span says that no value begins before it. Checks look at a bounded stretch around the hit only, so
+that scanning stays linear.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _EXTENSION = re.compile(r" ?[ex#]", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
 _NO_DIGITS = re.compile(r"\D+", re.ASCII)
 _LONGEST_IPV6 = 45
+_LONGEST_MAC = 17
 _CALLED_CARD = re.compile(r"card.{0,2}(?:number|no\b|num|nr|#)|credit.?card", re.ASCII | re.IGNORECASE)
 _FOURS = re.compile(r"\d{4}(?:[ -]\d{4}){3}", re.ASCII)
 _CALL_REACH = 28
@@ -129,11 +131,12 @@ def iban(text: str, start: int, end: int) -> Span | None:
 
 def ipv4(text: str, start: int, end: int) -> Span | None:
     """A host's address: no version number, no loopback, unspecified, broadcast or netmask address."""
+    octets = [int(part) for part in text[start:end].split(".")]
+    if len(octets) != 4 or max(octets) > 255 or octets[0] in (0, 127, 255):
+        return None
     if not _stands_alone(text, start, end) or _VERSION.search(text[max(0, start - 16) : start].lower()):
         return None
-    octets = [int(part) for part in text[start:end].split(".")]
-    plain = len(octets) == 4 and all(octet <= 255 for octet in octets) and octets[0] not in (0, 127, 255)
-    return (start, end) if plain else None
+    return start, end
 
 
 def ipv4_public(text: str, start: int, end: int) -> Span | None:
@@ -182,18 +185,19 @@ def _names_folder(text: str, end: int) -> bool:
 
 
 def _is_address(value: str) -> bool:
+    if "." not in value and value.count(":") < 3 and value[:1] not in ("2", "3", "f", "F"):
+        return False  # a scope
     try:
         address = ipaddress.IPv6Address(value)
     except ValueError:
         return False
-    scoped = "." not in value and value.count(":") < 3 and value[:1] not in ("2", "3", "f", "F")
-    return not (scoped or address.is_loopback or address.is_unspecified)
+    return not (address.is_loopback or address.is_unspecified)
 
 
 def mac_address(text: str, start: int, end: int) -> Span | None:
     """Neither all zeros nor broadcast, and not a piece of a longer string of pairs."""
     value = set(text[start:end].lower()) - set(":-.")
-    if value in ({"0"}, {"f"}) or _joined(text, start, end):
+    if end - start > _LONGEST_MAC or value in ({"0"}, {"f"}) or _joined(text, start, end):
         return None
     longer = _PAIR_BEFORE.search(text, max(0, start - 4), start) or _PAIR_AFTER.match(text, end)
     return None if longer else (start, end)

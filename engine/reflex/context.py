@@ -19,6 +19,8 @@ _LABEL_END = 8  # signs that may stand between a label and the end of its line
 _TO_DIGIT = 16  # characters of a value before its first digit, at most
 
 _DIGIT = re.compile(rb"[0-9]")
+_HEADER = re.compile(rb"[^\n\0,;|\t]*[,;|\t][^\n\0]*\n")
+_LATER_HEADER = re.compile(rb"\0\n[^\n\0,;|\t]*[,;|\t][^\n\0]*\n")
 _SEPARATORS = re.compile(r"[,;|\t]", re.ASCII)
 
 
@@ -37,7 +39,8 @@ def values(folded: Folded, entry: Entry, place: int, last: int, until: int) -> l
             break
         span = check(folded.text, *(found[-1] if found[-1][0] >= 0 else found[0]))  # a group may be optional
         if span:
-            good.append(span)
+            if span[0] < span[1]:
+                good.append(span)
             end = span[1]
         elif not entry.row.whole:
             end = (
@@ -50,13 +53,20 @@ def values(folded: Folded, entry: Entry, place: int, last: int, until: int) -> l
 
 
 def near(folded: Folded, entry: Entry, first: int, last: int) -> list[Span]:
-    """The values that stand after a match of the entry's context, or in a column that it heads."""
+    """The values that stand after a match of the entry's context, or in a column that it heads.
+
+    Values are rarer than the words: the first value is sought first, and words only from where they may mean it.
+    """
     plain, text, reach = folded.plain, folded.text, entry.row.reach
     good: list[Span] = []
-    if not _DIGIT.search(plain, first, last + reach + _TO_DIGIT) and not _heads(plain, first, last):
-        return good
+    if not _heads(plain, first, last):
+        sought = min(last + entry.trigger_width + reach + _LONGEST, len(plain))
+        value = entry.value(plain, first, sought)[0][0]
+        if value < 0:
+            return good
+        first = max(first, value - reach - entry.trigger_width)
     headed: dict[int, list[int]] = {}
-    for start, end in spans(entry.trigger, plain, first, last):
+    for start, end in spans(entry.trigger, entry.trigger_width, plain, first, last):
         if _DIGIT.search(plain, end, end + reach + _TO_DIGIT):
             found = values(folded, entry, end, end + reach, end + reach + _LONGEST)
             good += (span for span in found if _connected(text[end : span[0]]))
@@ -64,14 +74,18 @@ def near(folded: Folded, entry: Entry, first: int, last: int) -> list[Span]:
         if opening >= 0 and plain.find(b"\n", end, end + _HEADER_LIMIT) >= 0:
             headed.setdefault(opening, []).append(end - 1)
     for opening, places in headed.items():
-        for cell in _cells(text, opening, places):
-            good += values(folded, entry, *cell, cell[1])
+        value = entry.value(plain, opening, len(plain))[0][0]
+        if value >= 0:
+            for cell in _cells(text, opening, places, value):
+                good += values(folded, entry, *cell, cell[1])
     return good
 
 
 def _heads(plain: bytes, first: int, last: int) -> bool:
-    """Whether a table that opens between `first` and `last` may go on beyond."""
-    return last < len(plain) and (first < _HEADER_LIMIT or plain.find(b"\0", first, last) >= 0)
+    """Whether a line that may head a table lies between `first` and `last`, or a part of it."""
+    if first < _HEADER_LIMIT and _HEADER.match(plain, 0, last + 2 * _HEADER_LIMIT):
+        return True
+    return bool(_LATER_HEADER.search(plain, max(0, first - _HEADER_LIMIT), last + 2 * _HEADER_LIMIT))
 
 
 def _connected(gap: str) -> bool:
@@ -95,14 +109,15 @@ def _header_opening(text: str, place: int) -> int:
     return opening if text[opening - 2 : opening] == "\0\n" else -1
 
 
-def _cells(text: str, opening: int, places: list[int]) -> Iterator[Span]:
-    """The cells of the table whose header opens at `opening` in the columns that `places` in it head."""
+def _cells(text: str, opening: int, places: list[int], first: int) -> Iterator[Span]:
+    """The cells of the table whose header opens at `opening` in the columns that `places` in it head, from the line
+    of `first` on."""
     header_end = text.find("\n", opening)
     separator = _SEPARATORS.search(text, opening, max(header_end, opening))
     if not separator:
         return
     wanted = {text.count(separator[0], opening, place) for place in places}
-    start = header_end + 1
+    start = max(header_end, text.rfind("\n", header_end, first)) + 1
     while 0 < start < len(text) and text[start - 2] != "\0":
         end = text.find("\n", start)
         end = len(text) if end < 0 else end

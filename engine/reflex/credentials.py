@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import base64
 import re
+from string import digits
 
 Span = tuple[int, int]
 
 _LONGEST_KEY = 16_384
 _LONGEST_SECRET = 180
 _SHORTEST_SECRET = 8
+_LONG_SECRET = 128
+_LONG_RUN = 4 * _LONGEST_SECRET  # half of it is more than a mark's rest and a value
 _URL_REACH = 100
 _URL_ENDS = frozenset(" \t\r\n\"'<>,;|`\0")
-_SIGN_KINDS = tuple(re.compile(kind, re.ASCII) for kind in (r"\d", "[A-Z]", "[a-z]", "[^0-9A-Za-z]"))
+_DIGITS = frozenset(digits)
+_STANDS_BEFORE = ("your", "xxx", "changeme", "example", "redacted")
 _SECRET_REST = re.compile(r"""[^\s"',;\0]+""", re.ASCII)
 _CODE = re.compile(  # what programs assign: names, and calls and members of what is named
     r"[A-Za-z_]{4,}(?:(?:\.|->|::)[A-Za-z_]+)*(?:[\[({].*|[)\]}?]*)", re.ASCII
@@ -64,10 +68,23 @@ def assigned(text: str, start: int, end: int) -> Span | None:
     named = _REST_OF_MARK.match(text, start) if text.startswith("[SECRET:", max(0, start - 8)) else None
     first = named.end() if named else start
     last = _end_of_value(text, max(first, end))
+    if last - first > _LONG_SECRET:
+        nothing = _barren(text, first)
+        if nothing > last:
+            return nothing, nothing
     pieces = _beside_placeholders(text, first, last)
     if pieces == [(start, last)]:
         return None if _CODE.fullmatch(text, start, last) else secret(text, start, last)
     return next((piece for piece in pieces if _left_beside(text[slice(*piece)])), None)
+
+
+def _barren(text: str, start: int) -> int:
+    """Until where no value can begin that is a secret, because of all that follows on without a break none is.
+
+    A text made of beginnings would have each of them looked at to the end of its value.
+    """
+    found = _SECRET_REST.match(text, start, start + _LONG_RUN)
+    return found.end() - _LONG_RUN // 2 if found and not _is_mixed(found[0]) else start
 
 
 def _left_beside(piece: str) -> bool:
@@ -82,15 +99,23 @@ def _end_of_value(text: str, end: int) -> int:
 
 def _is_secret(value: str) -> bool:
     """Whether the signs are as mixed as those of a secret are."""
-    if value.lower().startswith(("your", "xxx", "changeme", "example", "redacted")) or len(set(value)) < 5:
+    return not value[:8].lower().startswith(_STANDS_BEFORE) and _is_mixed(value)
+
+
+def _is_mixed(value: str) -> bool:
+    """Five different signs, and of digits, capitals, small letters and others three, or digits and one more."""
+    if len(set(value[:32])) < 5 and len(set(value)) < 5:
         return False
-    kinds = [bool(kind.search(value)) for kind in _SIGN_KINDS]
-    return sum(kinds) >= (2 if kinds[0] else 3)
+    kinds = (value != value.lower()) + (value != value.upper()) + (not value.isalnum())
+    return kinds > 2 or (kinds > 0 and not _DIGITS.isdisjoint(value))
 
 
 def _beside_placeholders(text: str, start: int, end: int) -> list[Span]:
     """The stretches between placeholders; the whole where there is none."""
     spans: list[Span] = []
+    held_in = text[start:end]
+    if "[" not in held_in and "{" not in held_in and "<" not in held_in:  # one of which every placeholder has
+        return [(start, end)]
     for held in _STANDS_FOR.finditer(text, start, end):
         spans.append((start, held.start()))
         start = held.end()
@@ -113,9 +138,9 @@ def _reads_well(piece: str) -> bool:
 def private_key(text: str, start: int, end: int) -> Span | None:
     """From the opening line to the closing one, or to the end of the encoded lines if the key is cut off."""
     last = end + _LONGEST_KEY
-    closing = text.find("-----END ", end, last)
     following = text.find("-----BEGIN ", end, last)
-    if closing < 0 or 0 <= following < closing:
+    closing = text.find("-----END ", end, following if following >= 0 else last)
+    if closing < 0:
         body = _KEY_BODY.match(text, end, last)
         return start, body.end() if body else end
     closed = text.find("-----", closing + 9, closing + 64)

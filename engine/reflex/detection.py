@@ -10,7 +10,7 @@ from engine.reflex.edition import Edition, edition
 from engine.reflex.findings import SEVERITIES, Hit, answer, mark
 from engine.reflex.fold import Folded, fold
 from engine.reflex.injection import injections
-from engine.reflex.matching import EDITIONS, LONGEST, OVERLAP, matcher
+from engine.reflex.matching import EDITIONS, matcher
 from engine.reflex.memory import Memory
 
 ACT_FROM = 0.5
@@ -94,13 +94,12 @@ def searched(text: str) -> list[Hit]:
 
 def _pii(folded: Folded) -> list[Hit]:
     found: list[Hit] = []
-    for entry, first, last in matcher("pii").occurring(folded.plain):
+    for entry, first, last in sorted(matcher("pii").occurring(folded.plain)):  # by the order of the rows
         row = entry.row
         if row.context:
             spans = near(folded, entry, first, last)
         else:
-            until = last + (LONGEST if row.trigger and not row.whole else OVERLAP)
-            spans = values(folded, entry, first, last, until)
+            spans = values(folded, entry, first, last, last + entry.width)
         found += [Hit("pii", row.kind, row.name, *folded.origin(*span), row.confidence, "") for span in spans]
     return found
 
@@ -118,8 +117,8 @@ def _settled(found: list[Hit]) -> list[Hit]:
     return kept
 
 
-def _place(hit: Hit) -> tuple[int, int, str]:
-    return hit.start, hit.end, hit.rule
+def _place(hit: Hit) -> tuple[int, int, str, str]:
+    return hit.start, hit.end, hit.rule, hit.severity
 
 
 def at_least(severity: str, threshold: str) -> bool:

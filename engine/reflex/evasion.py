@@ -12,21 +12,24 @@ import base64
 import codecs
 import html
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from types import MappingProxyType
 
 from engine.reflex.fold import fold
 
 _READABLE = 0.9  # the share of plain signs from which decoded bytes count as text
+_PLAIN = bytes([9, 10, 13, *range(32, 127)])
 _SHORTEST = 8
 _BEFORE = 64  # signs before a run of base64 that are looked at as part of it
 
 _NUMBERS = re.compile(r"[01]{8}|\d{2,3}", re.ASCII)
 _PAIRS = re.compile(r"(?:\\x|0x|%u00|\\u00)|[ :,]", re.ASCII | re.IGNORECASE)
-_ENTITY = re.compile(r"&(?:#\d{2,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,10});", re.ASCII)
-_MARKUP = re.compile(r"<!--[^>\n]{0,80}-->|</?[A-Za-z]{1,6}/?>|\*\*|~~|`|\\(?=[A-Za-z])", re.ASCII)
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}|\+", re.ASCII)
+_ENTITY = re.compile(r"(&(?:#\d{2,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,10});)", re.ASCII)
+_MARKUP = re.compile(r"(<!--[^>\n]{0,80}-->|</?[A-Za-z]{1,6}/?>|\*\*|~~|`|\\(?=[A-Za-z]))", re.ASCII)
+_ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2}|\+)", re.ASCII)
 _SPACED = re.compile(r"\b[A-Za-z0-9](?:[ .*_|,/~-]{1,3}[A-Za-z0-9]\b){8,}", re.ASCII)
 _LETTER = re.compile(r"([ .*_|,/~-]{0,3})([A-Za-z0-9])", re.ASCII)
 _LEET_WORD = re.compile(r"[0-9@$!|+]*[A-Za-z][A-Za-z0-9@$!|+]*", re.ASCII)
@@ -36,20 +39,19 @@ _LEET_L = str.maketrans("013457890@$!|+", "oleastbgoasllt")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A text that was brought to light; sign i of it stood in `starts[i]:ends[i]`, or all of it in `start:end`."""
+    """A text that was brought to light; sign i of it stood in `place(i)`, or all of it in `start:end`."""
 
     text: str
     start: int
     end: int
-    starts: Sequence[int] = ()
-    ends: Sequence[int] = ()
+    place: Callable[[int], tuple[int, int]] | None = None
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Where `start:end` of the view stood in the text that was looked at."""
-        if not self.starts:
+        if not self.place:
             return self.start, self.end
-        first, last = start, end - 1
-        return min(self.starts[first], self.starts[last]), max(self.ends[first], self.ends[last])
+        first, last = self.place(start), self.place(end - 1)
+        return min(first[0], last[0]), max(first[1], last[1])
 
 
 Undo = Callable[[str, int, int], Iterator[View]]
@@ -57,8 +59,7 @@ Undo = Callable[[str, int, int], Iterator[View]]
 
 def _decoded(raw: bytes, start: int, end: int) -> Iterator[View]:
     """A view of `raw` if it reads like a text."""
-    plain = sum(32 <= sign < 127 or sign in (9, 10, 13) for sign in raw)
-    if len(raw) >= _SHORTEST and plain >= _READABLE * len(raw):
+    if len(raw) >= _SHORTEST and len(raw.translate(None, _PLAIN)) <= (1 - _READABLE) * len(raw):
         yield View(raw.decode("ascii", "replace").replace("\ufffd", "?"), start, end)
 
 
@@ -115,38 +116,45 @@ def from_markup(text: str, start: int, end: int) -> Iterator[View]:
 
 def from_spaced(text: str, start: int, end: int) -> Iterator[View]:
     """Letters that stand apart joined; where the gaps differ, the wide ones are spaces."""
-    signs: list[tuple[str, int, int]] = []
+    shown: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
     for run in _SPACED.finditer(text, start, end):
-        letters = list(_LETTER.finditer(text, run.start(), run.end()))
-        narrow = min(len(letter[1]) for letter in letters[1:])
-        for letter in letters:
-            if signs and len(letter[1]) > narrow:
-                signs.append((" ", *letter.span(1)))
-            signs.append((letter[2], *letter.span(2)))
-        signs.append(("\n", run.end(), run.end()))
-    if signs:
-        shown, starts, ends = zip(*signs, strict=True)
-        yield View("".join(shown), start, end, starts, ends)
+        letters = _LETTER.findall(text, run.start(), run.end())
+        narrow = min(len(gap) for gap, _ in letters[1:])
+        place = run.start()
+        for gap, letter in letters:
+            if shown and len(gap) > narrow:
+                shown.append(" ")
+                starts.append(place)
+                ends.append(place + len(gap))
+            place += len(gap) + 1
+            shown.append(letter)
+            starts.append(place - 1)
+            ends.append(place)
+        shown.append("\n")
+        starts.append(place)
+        ends.append(place)
+    if shown:
+        yield View("".join(shown), start, end, lambda sign: (starts[sign], ends[sign]))
 
 
 def from_leet(text: str, start: int, end: int) -> Iterator[View]:
     """Digits and signs in words read as letters; a one is an i or an l."""
     for table in (_LEET, _LEET_L):
         read = _LEET_WORD.sub(lambda word, table=table: word[0].translate(table), text[start:end])  # type: ignore[misc]  # mypy sees no default of a lambda
-        yield View(read, start, end, range(start, end), range(start + 1, end + 1))
+        yield View(read, start, end, lambda sign: (start + sign, start + sign + 1))
 
 
 def from_rot13(text: str, start: int, end: int) -> Iterator[View]:
     """Letters turned by thirteen places."""
-    yield View(
-        codecs.encode(text[start:end], "rot13"), start, end, range(start, end), range(start + 1, end + 1)
-    )
+    read = codecs.encode(text[start:end], "rot13")
+    yield View(read, start, end, lambda sign: (start + sign, start + sign + 1))
 
 
 def from_reversed(text: str, start: int, end: int) -> Iterator[View]:
     """Read from the end."""
-    starts, ends = range(end - 1, start - 1, -1), range(end, start, -1)
-    yield View(text[start:end][::-1], start, end, starts, ends)
+    yield View(text[start:end][::-1], start, end, lambda sign: (end - 1 - sign, end - sign))
 
 
 def _unescaped(escape: str) -> str:
@@ -157,21 +165,22 @@ def _unescaped(escape: str) -> str:
 
 
 def _spliced(text: str, start: int, end: int, pattern: re.Pattern[str], known: Callable[[str], str]) -> View:
-    """The stretch with every match of `pattern` replaced by at most one sign."""
-    signs: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    done = start
-    for found in pattern.finditer(text, start, end):
-        sign = known(found[0])[:1]
-        signs += (text[done : found.start()], sign if sign.isascii() else _plain(sign))
-        starts += range(done, found.start())
-        ends += range(done + 1, found.start() + 1)
-        starts += [found.start()] * len(signs[-1])
-        ends += [found.end()] * len(signs[-1])
-        done = found.end()
-    signs.append(text[done:end])
-    return View("".join(signs), start, end, [*starts, *range(done, end)], [*ends, *range(done + 1, end + 1)])
+    """The stretch with every match of `pattern`, which is one group, replaced by at most one sign."""
+    pieces = pattern.split(text[start:end])
+    read = {found: known(found)[:1] for found in set(pieces[1::2])}
+    plain = {found: sign if sign.isascii() else _plain(sign) for found, sign in read.items()}
+    shown = pieces.copy()
+    shown[1::2] = [plain[found] for found in pieces[1::2]]
+    stood = list(accumulate(map(len, pieces), initial=start))
+    stands = list(accumulate(map(len, shown), initial=0))
+
+    def place(sign: int) -> tuple[int, int]:
+        piece = bisect_right(stands, sign) - 1
+        if piece % 2:
+            return stood[piece], stood[piece + 1]
+        return stood[piece] + sign - stands[piece], stood[piece] + sign - stands[piece] + 1
+
+    return View("".join(shown), start, end, place)
 
 
 def _plain(sign: str) -> str:

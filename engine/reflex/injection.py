@@ -9,7 +9,7 @@ from engine.reflex.evasion import UNDO, WHOLE, View
 from engine.reflex.findings import Hit
 from engine.reflex.fold import Folded, visible
 from engine.reflex.local import lowered
-from engine.reflex.matching import CHUNK, OVERLAP, Entry, Span, matcher, spans
+from engine.reflex.matching import CHUNK, OVERLAP, Entry, Place, Span, matcher, spans
 
 _FEW = 3  # characters of another script: fewer are ornaments, no sentence
 
@@ -17,19 +17,13 @@ _SCRIPTS = re.compile(  # of which the written patterns know a language
     "[\u0370-\u03ff\u0400-\u04ff\u0590-\u06ff\u0900-\u097f\u1ea0-\u1eff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
 )
 
-Place = tuple[Entry, int, int]
-
 
 def injections(text: str, folded: Folded) -> list[Hit]:
     """The hits in `text`, which `folded` is the plain form of; each place of each rule once."""
     found: set[Hit] = set()
-    signs: list[Place] = []
     for place in matcher("injection").occurring(folded.plain):
-        if place[0].row.category == "evasion":
-            signs.append(place)
-        else:
-            found.update(_hits(folded, place))
-    for view in _views(folded, signs):
+        found.update(_hits(folded, place))
+    for view in _views(folded, matcher("evasion").occurring(folded.plain)):
         found.update(_hidden(folded, view))
     if folded.unfolded:
         found.update(_written(text, folded))
@@ -38,7 +32,7 @@ def injections(text: str, folded: Folded) -> list[Hit]:
 
 def _hits(folded: Folded, place: Place) -> Iterator[Hit]:
     entry, first, last = place
-    for span in spans(entry.value, folded.plain, first, last):
+    for span in spans(entry.value, entry.width, folded.plain, first, last):
         yield from _hit(entry, folded.text, span, folded.origin(*span))
 
 
@@ -59,7 +53,7 @@ def _views(folded: Folded, signs: Iterable[Place]) -> Iterator[View]:
             yield from undo(text, first, min(last + OVERLAP, len(text)))
             continue
         place = max(first, done.get(name, 0))
-        for start, _ in spans(entry.value, plain, place, last):
+        for start, _ in spans(entry.value, entry.width, plain, place, last):
             if start >= done.get(name, 0):
                 span = entry.value(plain, start, len(plain))[0]
                 done[name] = span[1]
@@ -70,9 +64,8 @@ def _hidden(folded: Folded, view: View) -> Iterator[Hit]:
     """The hits in a view, at the places where they stood."""
     plain = view.text.encode("ascii", "replace")
     for entry, first, last in matcher("injection").occurring(plain):
-        if entry.row.category == "injection":
-            for span in spans(entry.value, plain, first, last):
-                yield from _hit(entry, view.text, span, folded.origin(*view.origin(*span)))
+        for span in spans(entry.value, entry.width, plain, first, last):
+            yield from _hit(entry, view.text, span, folded.origin(*view.origin(*span)))
 
 
 def _written(text: str, folded: Folded) -> Iterator[Hit]:
@@ -88,7 +81,7 @@ def _written(text: str, folded: Folded) -> Iterator[Hit]:
             continue
         plain = shown.encode("utf-8", "replace")
         for entry, begin, until in matcher("written").occurring(plain):
-            for span in spans(entry.value, plain, begin, until):
+            for span in spans(entry.value, entry.width, plain, begin, until):
                 place = len(plain[: span[0]].decode()), len(plain[: span[1]].decode())
                 if place[0] < CHUNK:
                     yield from _hit(entry, shown, place, folded.origin(first + place[0], first + place[1]))
