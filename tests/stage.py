@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from engine.executor import Attempt
+from engine.gate.asking import Ask
 from engine.pipeline import parse_definition
 from engine.plan import Outcome, Ports, Run, StepRecord, prepare
 from engine.settings import Settings
@@ -41,7 +42,7 @@ class Stage:
     """Plays the surroundings of an attempt: answers calls, and writes down what happened in which order.
 
     `answers` by step: a value, an error to raise, a function to await, or a function of the call to await. `passed` is
-    what the database's clock has gone on since NOW.
+    what the database's clock has gone on since NOW. `ask` is a remote gate.
     """
 
     answers: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class Stage:
     remembered: Mapping[str, Any] = field(default_factory=dict)
     passed: timedelta = timedelta(0)
     attempt: Attempt | None = None
+    ask: Ask | None = None
 
     async def call(self, entry: ToolEntry, arguments: dict[str, Any], call: Call) -> Any:
         self.order.append(f"call {call.step}")
@@ -80,7 +82,14 @@ class Stage:
         """Execute a pipeline of these steps."""
         plan = prepare(parse_definition(document(steps=steps, **members)), catalog())
         ports = Ports(
-            self.call, self.checkpoint, self.now, {"TOKEN": SECRET}.get, 10_000, self.decide, self.remember
+            self.call,
+            self.checkpoint,
+            self.now,
+            {"TOKEN": SECRET}.get,
+            10_000,
+            self.decide,
+            self.remember,
+            self.ask,
         )
         self.attempt = Attempt(plan, run, ports)
         return await self.attempt.execute()
