@@ -8,6 +8,16 @@ from typing import Any
 from engine.db import Row
 from engine.schedule import describe
 from engine.store import ledger
+from engine.store.runs import accepted_at
+
+SUBMITTED = {
+    **dict.fromkeys(("scheduled", "queued"), "pending"),
+    **dict.fromkeys(("running", "waiting"), "processing"),
+    "succeeded": "completed",
+    **dict.fromkeys(("failed", "blocked", "timed_out", "dead", "missed", "skipped"), "failed"),
+    "canceled": "cancelled",
+}
+"""Seed 004's words for what a run has come to."""
 
 
 def task(row: Row) -> dict[str, Any]:
@@ -56,6 +66,29 @@ def task_in_full(row: Row, definition: Mapping[str, Any], latest: Row | None) ->
         "latest_run": run(latest) if latest else None,
         "result": last.get("output"),
         "error": (last.get("error") or {}).get("message"),
+        "processing_time_ms": None if duration is None else round(duration),
+    }
+
+
+def submission(row: Row) -> dict[str, Any]:
+    """A run of what was submitted, as seed 004 shows a task."""
+    params, error = row["params"] or {}, row["error"] or {}
+    duration = row["duration_ms"]
+    created = accepted_at(row["run_id"])
+    return {
+        **dict.fromkeys(("id", "task_id", "run_id"), row["run_id"]),
+        "status": SUBMITTED[row["status"]],
+        "state": row["status"],
+        "goal": params.get("goal", ""),
+        "result": row["output"],
+        "error": error.get("message"),
+        "task": row["task"],
+        "priority": params.get("priority"),
+        "metadata": params.get("metadata"),
+        "created_at": created,
+        "updated_at": row["finished_at"] or row["started_at"] or created,
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
         "processing_time_ms": None if duration is None else round(duration),
     }
 

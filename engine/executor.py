@@ -23,7 +23,7 @@ from engine.errors import (
     ToolError,
     ValidationFailed,
 )
-from engine.execution.budget import Budget
+from engine.execution.budget import Budget, tightest
 from engine.execution.calling import Calling
 from engine.execution.course import Course
 from engine.execution.journal import Journal, unended_lists
@@ -68,7 +68,8 @@ class Attempt:
         self.started = started_at(run, now)
         self.secrets = Secrets(ports.secret, plan.secrets if run.finished else ())
         self.journal = Journal(run.finished)
-        self.budget = Budget(plan.definition.budget, run.state.get("usage", {}), run.finished, now)
+        limits = tightest(plan.definition.budget, run.budget)
+        self.budget = Budget(limits, run.state.get("usage", {}), run.finished, now)
         self.context = self._context()
         self._calling = Calling(run, ports, self.secrets)
         self._course: Course | None = None

@@ -83,6 +83,11 @@ class Run:
     last_attempt: bool = True
 
     @property
+    def budget(self) -> Mapping[str, Any]:
+        """What the run itself may spend, beside its pipeline's budget: a submission says it with its goal."""
+        return self.params.get("budget") or {} if self.trigger == "submit" else {}
+
+    @property
     def counted(self) -> int:
         """The attempts that retries count: one that was blocked and released goes on in the next."""
         return self.attempt - releases(self.state)

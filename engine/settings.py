@@ -211,6 +211,7 @@ class Settings:
         "dump of the database alone.",
         secret=True,
     )
+    submission_task: str = setting("submission", "The task that runs what is sent to POST /submit, by name.")
     reflex_pii: str = setting(
         "redact",
         "Operator's floor for PII: a looser policy needs the scope `reflex:loosen`.",

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from engine.storable import storable
 from engine.store import gate_key, leases, tasks
 from engine.store.allowances import AllowList
 from engine.store.leases import Lease
+from engine.store.runs import accepted_at
 from engine.tools.calls import Call
 from engine.tools.entry import ToolEntry
 from engine.tools.registry import Catalog
@@ -375,8 +376,3 @@ def _given_back(
 ) -> Settlement:
     """The attempt does not count; `started` None says that it never began."""
     return Settlement("release", lease.run_id, lease.fence, started_at=started, delay=delay, state=state)
-
-
-def accepted_at(run_id: UUID) -> datetime:
-    """When a run was accepted: the milliseconds in its UUID version 7 (RFC 9562 section 5.7)."""
-    return datetime.fromtimestamp((run_id.int >> 80) / 1000, UTC)

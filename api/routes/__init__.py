@@ -19,6 +19,7 @@ from api.routes import (
     reflex,
     runs,
     schedules,
+    submissions,
     tasks,
     tools,
 )
@@ -29,6 +30,7 @@ def operations() -> tuple[Operation, ...]:
     """Every operation of the API, in the order of its reference."""
     rooms = (
         tasks,
+        submissions,
         schedules,
         backfill,
         apply,

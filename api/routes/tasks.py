@@ -12,10 +12,11 @@ from api.admission import Admitted
 from api.bodies import moment
 from api.operations import CURSOR, DRY_RUN, LIMIT, OFFSET, Answer, Call, Operation, Parameter
 from api.rendering import entity_tag, expected_version, instant, tag_listed
+from api.routes import submissions
 from api.waiting import finished, preference
 from engine import db, door, reflex
 from engine.db import Row
-from engine.errors import Conflict, Malformed
+from engine.errors import Conflict, Malformed, NotFound
 from engine.pipeline import Document
 from engine.pipeline.params import run_params
 from engine.store import runs, tasks
@@ -48,8 +49,12 @@ async def listing(call: Call) -> Answer:
 
 
 async def show(call: Call) -> Answer:
-    """One task by id or name."""
-    body = await _in_full(call, await tasks.get(call.conn, call.path["id"]))
+    """One task by id or name; or what was submitted, by its id."""
+    try:
+        row = await tasks.get(call.conn, call.path["id"])
+    except NotFound:
+        return Answer(await submissions.find(call.conn, call.path["id"]))
+    body = await _in_full(call, row)
     tag = entity_tag(body["version"], body)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if tag_listed(call.request.headers.get("if-none-match"), tag):
@@ -266,7 +271,7 @@ OPERATIONS = (
         scope="task:read", query=(*_FILTERS, CURSOR, LIMIT, OFFSET),
     ),
     Operation(
-        "GET", "/tasks/{id}", show, "tasks", "Show a task", {200: "Task", 304: None},
+        "GET", "/tasks/{id}", show, "tasks", "Show a task", {200: "TaskOrSubmission", 304: None},
         scope="task:read", headers=("If-None-Match",), errors=(404,),
     ),
     *(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from api.schemas import allowances, answers, bodies, schedules, tools
+from api.schemas import allowances, answers, bodies, schedules, submissions, tools
 from api.schemas.words import HERE, Schema, ref
 from engine.pipeline.shape import schema as published
 
@@ -38,6 +38,7 @@ def components() -> Mapping[str, Schema]:
         *(schedules.BODIES, schedules.ANSWERS),
         *(tools.bodies(), tools.answers()),
         *(allowances.BODIES, allowances.ANSWERS),
+        *(submissions.BODIES, submissions.ANSWERS),
     )
     return {name: _embedded(name, file) for name, file in documents.items()} | _joined(parts)
 

@@ -88,6 +88,12 @@ class Budget:
         return BudgetExceeded(text, details={"limit": limit, "max": self.limits[limit], "spent": spent})
 
 
+def tightest(*budgets: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each limit the smallest that any of the budgets sets."""
+    names = {name for budget in budgets for name in budget}
+    return {name: min(budget[name] for budget in budgets if name in budget) for name in names}
+
+
 def _is_amount(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and value >= 0

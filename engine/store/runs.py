@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +46,11 @@ class Request:
     parent_run_id: UUID | None = None
     created_by: UUID | None = None
     run_id: UUID | None = None
+
+
+def accepted_at(run_id: UUID) -> datetime:
+    """When a run was accepted: the milliseconds in its UUID version 7 (RFC 9562 section 5.7)."""
+    return datetime.fromtimestamp((run_id.int >> 80) / 1000, UTC)
 
 
 async def enqueue(

@@ -118,6 +118,13 @@ def instant(given: str | None) -> str | None:
 
 def _finish(api: Remote, run_id: str, wait: str) -> None:
     """Wait for the end of a run, print it, and end the command with the run's own exit code."""
+    run = follow(api, run_id, wait)
+    api.show(run)
+    raise typer.Exit(exits.of_run(run["status"]))
+
+
+def follow(api: Remote, run_id: str, wait: str) -> dict[str, Any]:
+    """Wait for the end of a run, with a word at each turn. Ends the command when `wait` is over."""
     deadline = time.monotonic() + parse_duration(wait).total_seconds()
     pause, seen = FIRST_LOOK, ""
     while (run := api.get(path("runs", run_id)))["status"] not in FINAL:
@@ -129,5 +136,4 @@ def _finish(api: Remote, run_id: str, wait: str) -> None:
             raise typer.Exit(exits.Exit.WAIT_TIMED_OUT)
         time.sleep(pause)
         pause = min(pause * 1.5, LAST_LOOK)
-    api.show(run)
-    raise typer.Exit(exits.of_run(run["status"]))
+    return dict(run)

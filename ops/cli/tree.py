@@ -60,6 +60,7 @@ TREE: Places = {
         "retry": "runs:retry",
     },
     "quarantine": {"list": "quarantine:list_held"},
+    "submit": "submit:submit",
     "event": {"send": "events:send", "list": "events:list_events"},
     "tool": {
         "list": "tools:list_tools",

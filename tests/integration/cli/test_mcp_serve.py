@@ -46,7 +46,7 @@ async def test_a_pipeline_runs_a_task_of_another_duework(
     conn: Connection,
     crew: Crew,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,  # noqa: F811  # the fixture of that name
 ) -> None:
     """Imported like any MCP server's tools; the step's answer is the other's run, and its failure the step's."""
     monkeypatch.setenv("DUEWORK_SECRET_OTHER", system.token)

@@ -164,3 +164,14 @@ async def test_what_a_probe_used_is_counted_once() -> None:
     stage.answers["a"] = "well"
     again = replace(run, attempt=2, state=failed.state or {}, finished=tuple(stage.kept))
     assert (await stage.run(step("a", "t.once"), run=again, **given)).status == "succeeded"
+
+
+async def test_a_submission_brings_a_budget_of_its_own() -> None:
+    """Beside that of its pipeline: of each limit the smaller one holds. Other runs' parameters are none."""
+    for trigger, asked, begun in (("submit", 10, 1), ("submit", 99, 2), ("run_now", 10, 2)):
+        stage = Stage(answers={"a": used(10), "b": used(20)})
+        run = replace(RUN, trigger=trigger, params={"budget": {"max_tokens": asked, "max_cost_usd": 9}})
+        outcome = await stage.run(
+            *(step(name, "t.once") for name in "abc"), budget={"max_tokens": 30}, run=run
+        )
+        assert (code(outcome), len(stage.calls)) == ("budget_exceeded", begun)
