@@ -16,7 +16,6 @@ from ops.cli.main import run as command
 from tests.factories import make_task, queue, step, until
 from tests.integration.api.clients import pipeline
 from tests.integration.cli.conftest import System
-from tests.integration.conftest import crew  # noqa: F401  # a fixture of that folder's other tests
 from tests.processes import Crew
 
 ENDED = "SELECT status, error FROM duework.runs WHERE run_id = %s AND finished_at IS NOT NULL"
@@ -46,7 +45,7 @@ async def test_a_pipeline_runs_a_task_of_another_duework(
     conn: Connection,
     crew: Crew,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811  # the fixture of that name
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Imported like any MCP server's tools; the step's answer is the other's run, and its failure the step's."""
     monkeypatch.setenv("DUEWORK_SECRET_OTHER", system.token)
