@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -44,20 +45,7 @@ async def try_tool(
     definition = parse_definition({**members, "steps": [step]})
     plan = prepare(definition, Catalog({entry.name: entry}))
     run = Run(uuid4(), 1, 0, "run_now", datetime.now(UTC), {}, agent_id=agent_id)
-
-    async def forget(_record: StepRecord) -> None:
-        """Nothing outlives this call."""
-
-    ports = Ports(
-        toolbox.call,
-        forget,
-        lambda: datetime.now(UTC),
-        lambda name: settings_.secret(name, settings),
-        settings.max_output_bytes,
-        ask=ask,
-        pardon=pardon,
-    )
-    attempt = Attempt(plan, run, ports)
+    attempt = Attempt(plan, run, replace(_ports(toolbox, settings), ask=ask, pardon=pardon))
     began = datetime.now(UTC)
     try:
         outcome = await attempt.execute()
@@ -73,6 +61,19 @@ async def try_tool(
         "verdict": record.verdict if record else None,
         "duration_ms": round(length.total_seconds() * 1000, 3),
     }
+
+
+def _ports(toolbox: Toolbox, settings: Settings) -> Ports:
+    async def forget(_record: StepRecord) -> None:
+        """Nothing outlives this call."""
+
+    return Ports(
+        toolbox.call,
+        forget,
+        lambda: datetime.now(UTC),
+        lambda name: settings_.secret(name, settings),
+        settings.max_output_bytes,
+    )
 
 
 def literal(value: Any) -> Any:
