@@ -96,7 +96,8 @@ async def _judge(call: Call) -> None:
     hosts = (("/webhook_url", frozenset({"ipv4", "ipv6"})),)
     policy = replace(floor, pii="block" if floor.pii == "redact" else floor.pii, at=hosts)
     resources = call.resources
-    await door.admit(resources.metrics, call.body, policy, "the agent", ask=resources.ask)
+    pardon = resources.allowed.pardon()
+    await door.admit(resources.metrics, call.body, policy, "the agent", pardon, ask=resources.ask)
 
 
 def _check_scopes(scopes: list[str]) -> None:
