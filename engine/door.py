@@ -17,6 +17,10 @@ from engine.settings import Settings
 
 PATIENCE = 5.0
 """Seconds that somebody at the door waits for a remote gate; then they are told to come again."""
+CREDENTIALS = frozenset({"api_key"})
+"""Kinds that belong into secrets."""
+POLICED = frozenset({"the definition", "the parameters"})
+"""What is judged by the policy that a definition states."""
 
 
 def floor(settings: Settings) -> Policy:
@@ -63,7 +67,7 @@ def refusal(findings: Iterable[Finding], what: str, **details: Any) -> GateBlock
     return GateBlocked(
         f"the gate refused {what}: it holds {kinds}",
         errors=[
-            Problem(finding.kind_or_family, _described(finding), finding.pointer)
+            Problem(finding.kind_or_family, _described(finding, what), finding.pointer)
             for finding in listed
             if finding.action == "block"
         ],
@@ -71,6 +75,19 @@ def refusal(findings: Iterable[Finding], what: str, **details: Any) -> GateBlock
     )
 
 
-def _described(finding: Finding) -> str:
-    what = "personal data or a credential" if finding.category == "pii" else "prompt injection"
-    return f"{what} ({finding.kind_or_family}), characters {finding.start} to {finding.end}"
+def _described(finding: Finding, what: str) -> str:
+    """What, where in its text, and how to mend it."""
+    found = "personal data or a credential" if finding.category == "pii" else "prompt injection"
+    place = f"{found} ({finding.kind_or_family}), characters {finding.start} to {finding.end}"
+    return f"{place}: {_mend(finding, what)}; a false positive is let pass by `duework reflex allow`"
+
+
+def _mend(finding: Finding, what: str) -> str:
+    if finding.kind_or_family in CREDENTIALS:
+        return "name it as ${secrets.NAME} in the pipeline, and set the secret where workers run"
+    if what not in POLICED:
+        return "take it out"
+    if finding.category == "pii":
+        kind = finding.kind_or_family
+        return f"take it out, or let the definition say `reflex: {{pii: redact}}` or `reflex: {{allow: [{kind}]}}`"
+    return "put it in other words, or let the definition say `reflex: {injection: flag}`"

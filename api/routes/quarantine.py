@@ -14,7 +14,7 @@ from engine.db import Row
 from engine.store import quarantine, runs
 
 RELEASE = "reflex:release"
-STATUSES = ["held", "released", "refused", "all"]
+STATUS = {"type": "string", "enum": ["held", "released", "refused", "all"], "default": "held"}
 
 
 async def listing(call: Call) -> Answer:
@@ -78,7 +78,7 @@ OPERATIONS = (
         "GET", "/quarantine", listing, "runs", "List blocked runs that can be released", {200: "HeldRunPage"},
         scope="run:read",
         query=(
-            Parameter("status", {"type": "string", "enum": STATUSES, "default": "held"}, "Only those; `all` for every one."),
+            Parameter("status", STATUS, "Only those; `all` for every one."),
             Parameter("task_id", {"type": "string", "format": "uuid"}, "Only runs of this task."),
             Parameter("run_id", {"type": "string", "format": "uuid"}, "Only this run."),
             CURSOR,
