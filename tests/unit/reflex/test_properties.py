@@ -106,9 +106,9 @@ def test_more_text_hides_nothing(canary: Canary, other: str, first: bool) -> Non
 @pytest.mark.parametrize("address", ["https://example.com/docs", "ada@example.org", "/srv/attack/study.txt"])
 def test_an_address_before_an_attack_does_not_lower_it(address: str) -> None:
     """The words of a URL, a mailbox or a path discuss nothing; anybody can put one before an attack."""
-    alone = scan(ATTACKED)["injection"]
-    beside = scan(f"{address} {ATTACKED}")["injection"]
-    assert {each["severity"] for each in alone} == {each["severity"] for each in beside} == {"high"}
+    alone = {(each["rule"], each["severity"]) for each in scan(ATTACKED)["injection"]}
+    assert "high" in {severity for _, severity in alone}
+    assert {(each["rule"], each["severity"]) for each in scan(f"{address} {ATTACKED}")["injection"]} == alone
 
 
 @examples(100)
