@@ -18,7 +18,9 @@ _NEGATED = re.compile(
     r"(?: ever| simply| just| please)?\s*$",
     re.ASCII | re.IGNORECASE,
 )
-_NEGATED_ELSEWHERE = re.compile(r"(?:\b(?:nicht|non|nao|ne|jamais|nunca|mai|не|j'ai)\s+|\bn')$", re.IGNORECASE)
+_NEGATED_ELSEWHERE = re.compile(
+    r"(?:\b(?:nicht|non|nao|ne|jamais|nunca|mai|не|j'ai)\s+|\bn')$", re.IGNORECASE
+)
 _ENGLISH = re.compile(
     r"(?:ignor|disregard|forget|bypass|overrid|reveal|show|print|you)", re.ASCII | re.IGNORECASE
 )
@@ -40,10 +42,10 @@ _DISCUSSED = re.compile(  # no words of URLs, paths and addresses, which anybody
 def lowered(text: str, start: int, end: int, severity: str) -> str:
     """`severity` after the local rules, or "" when nothing is left of it.
 
-    negated: "do not", "never" right before (in other languages, where a French past is told too, before their verbs), three levels. reported:
-    somebody "asks a model to", two. quoted: a quotation mark opens right before the match and closes in its line,
-    and the sentence discusses attacks: three levels. discussed: the sentence discusses attacks before it comes to
-    the match: one level. What follows an order is written by who gives it.
+    negated: "do not", "never" right before, three levels; in other languages (where a French past is told, too)
+    before verbs of theirs. reported: somebody "asks a model to", two. quoted: a quotation mark opens right before
+    the match and closes in its line, and the sentence discusses attacks: three. discussed: the sentence discusses
+    attacks before it comes to the match: one. What follows an order is written by who gives it.
     """
     before = _sentence_before(text, start)
     level = SEVERITIES.index(severity)
