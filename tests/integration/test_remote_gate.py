@@ -20,9 +20,8 @@ from engine.store import agents
 from tests import postgres
 from tests.factories import make_task, queue, rows, step, until
 from tests.integration.api.clients import SYSTEM, client, running
-from tests.integration.api.test_server import server, url_of
 from tests.polling import poll_until
-from tests.processes import Crew, settings_for
+from tests.processes import Crew, crew_of, settings_for
 
 OWN = """
 [[pattern]]
@@ -51,16 +50,21 @@ class Gate:
     """The other duework's API: a process that is killed, and comes back at the same port."""
 
     settings: Settings
-    log: Path
+    logs: Path
     url: str = ""
+    said: str = ""
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator[None]:
         """While the block runs; then kill -9."""
-        with server(self.settings, self.log, "ops.cli", "api") as process:
-            self.url = await url_of(process, self.log)
-            self.settings = replace(self.settings, port=int(self.url.rsplit(":", 1)[1]))
+        async with crew_of(self.settings, self.logs) as crew:
+            api = crew.start("ops.cli", "api")
+            line = await api.logged("api.started")
+            self.url = f"http://{line['host']}:{line['port']}"
+            self.settings = replace(self.settings, port=line["port"])
             yield
+            await api.kill()
+            self.said += api.text
 
 
 @pytest.fixture
@@ -84,7 +88,9 @@ def gate(other_url: str, tmp_path: Path) -> Gate:
     kinds = tmp_path / "kinds.toml"
     kinds.write_text(OWN, encoding="utf-8")
     settings = replace(settings_for(other_url), port=0, reflex_kinds=kinds)
-    return Gate(settings, tmp_path / "gate.log")
+    logs = tmp_path / "gate"
+    logs.mkdir()
+    return Gate(settings, logs)
 
 
 async def echo(conn: Connection, name: str, pii: str) -> Row:
@@ -118,7 +124,7 @@ async def test_the_gate_of_one_duework_is_another(
                 assert (run["status"], run["output"]) == ("succeeded", {"text": "call [PHONE]"})
             await ready(api, True)
             assert (await api.post("/events", json=HARMLESS)).status_code == 202
-    assert token not in crew.text() + gate.log.read_text(encoding="utf-8")
+    assert token not in crew.text() + gate.said
 
 
 async def judged_by_both(conn: Connection, strict: Row, gentle: Row) -> None:
