@@ -120,6 +120,8 @@ def _finish(api: Remote, run_id: str, wait: str) -> None:
     """Wait for the end of a run, print it, and end the command with the run's own exit code."""
     run = follow(api, run_id, wait)
     api.show(run)
+    if any(block["status"] == "held" for block in run["quarantine"]):
+        say(f'the gate holds it: `duework run release {run_id} --reason "…"` lets pass what it found')
     raise typer.Exit(exits.of_run(run["status"]))
 
 

@@ -82,7 +82,7 @@ async def test_an_exemption_survives_its_worker(conn: Connection, bench: Bench, 
         conn, bench, step("a", "t.again"), step("b", "t.again"), retry={"max_attempts": 2, "delay": "1ms"}
     )
     await release(conn, run_id)
-    for _ in range(2):
+    for _ in range(3):
         await lease_one(conn)
         await conn.execute(b"UPDATE duework.due_work SET locked_until = now() - interval '1 s'")
         await reaper.reap(pool, Metrics())

@@ -277,3 +277,29 @@ def test_the_schema_is_up_to_date(duework: Command) -> None:
     code, out, _ = duework("db", "status")
     assert code == 0
     assert ":***@" in out
+
+
+def test_a_blocked_run_is_listed_released_and_refused(duework: Command, task: Callable[..., str]) -> None:
+    """What the gate found is shown before it passes; without a terminal the answer has to be given beforehand."""
+    name = task({"uses": "core.fail", "with": {"message": "${join('@', ['anna', 'example.org'])}"}})
+    code, out, err = duework("run", name, "--wait", "60s", "-o", "name")
+    run_id = out.strip()
+    assert code == 7
+    assert f"duework run release {run_id}" in err
+    code, out, _ = duework("quarantine", "list", "--task", name, "-o", "json")
+    (held,) = json.loads(out)
+    digest = held["findings"][0]["digest"]
+    assert (code, held["run_id"]) == (0, run_id)
+    assert "email" in held["what"]
+    assert MAIL not in out
+    word = ("run", "release", run_id, "--reason", "our own address")
+    code, _, err = duework(*word)
+    assert (code, "--yes" in err) == (2, True)
+    code, out, err = duework(*word, "--yes", "--finding", digest, "-o", "json")
+    assert (code, json.loads(out)["status"]) == (0, "queued")
+    assert f"{digest}  email" in err
+    assert duework("run", "watch", run_id, "--wait", "60s")[0] == 1, "the tool was called, and fails"
+    assert duework(*word, "--yes")[0] == 6
+    code, out, _ = duework("run", name, "--wait", "60s", "-o", "name")
+    assert duework("run", "refuse", out.strip(), "--reason", "enough")[0] == 0
+    assert duework("run", "refuse", out.strip(), "--reason", "enough")[0] == 6
