@@ -156,7 +156,8 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
-        logger("process").error("process.crashed", exc_info=(kind, error, trace))
+        log = logger("process")
+        log.error("process.crashed", exc_info=(kind, error, trace))
 
 
 def _thread_crashed(given: threading.ExceptHookArgs) -> None:
@@ -164,5 +165,5 @@ def _thread_crashed(given: threading.ExceptHookArgs) -> None:
 
 
 def _unraised(given: Any) -> None:
-    exc_info = (given.exc_type, given.exc_value, given.exc_traceback)
-    logger("process").error("process.crashed", exc_info=exc_info)
+    log = logger("process")
+    log.error("process.crashed", exc_info=(given.exc_type, given.exc_value, given.exc_traceback))
