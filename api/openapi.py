@@ -60,6 +60,7 @@ def reference_markdown() -> str:
         "",
         "Generated from the operations in `api/routes/`; `/openapi.json` says the same to machines. Every path answers",
         "also below `/v1`, and with a trailing slash. Bodies are JSON or YAML. Errors are `application/problem+json`.",
+        "`POST /mcp` speaks [another protocol](../how-to/serve-agents-over-mcp.md) and is in neither.",
         "",
     ]
     for tag, rows in _by_tag(operations()).items():
