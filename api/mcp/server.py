@@ -28,6 +28,7 @@ from mcp_types import (
 
 from api.mcp import offers
 from api.mcp.offers import OFFERS, Offer
+from engine import reflex
 
 INSTRUCTIONS = (
     "duework runs pipelines on schedules. Look at list_tools for what steps may use, write a pipeline, check it with "
@@ -62,7 +63,8 @@ def made(send: Send, allows: Allows, version: str) -> Server[Any]:
     async def call(context: Context, params: CallToolRequestParams) -> CallToolResult:
         offer = offers.by_name().get(params.name)
         if offer is None:
-            return _failed(f"there is no tool {params.name!r}; the tools are {', '.join(offers.by_name())}")
+            known = ", ".join(offers.by_name())
+            return _failed(f"there is no tool {reflex.mask(params.name)!r}; the tools are {known}")
         arguments = params.arguments or {}
         problems = offers.contract(offer.name).check(arguments)
         if problems:
@@ -149,5 +151,6 @@ def _answer(response: httpx2.Response) -> CallToolResult:
 
 
 def _failed(what: str, lines: Iterable[str] = ()) -> CallToolResult:
-    text = "\n".join([what, *(f"- {line}" for line in lines)])
+    """An error, masked: problems name keys, which are the caller's words."""
+    text = reflex.mask("\n".join([what, *(f"- {line}" for line in lines)]))
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
