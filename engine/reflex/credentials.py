@@ -22,7 +22,7 @@ _URL_REACH = 100
 _URL_ENDS = frozenset(" \t\r\n\"'<>,;|`\0")
 _DIGITS = frozenset(digits)
 _STANDS_BEFORE = ("your", "xxx", "changeme", "example", "redacted")
-_SECRET_REST = re.compile(r"""[^\s"',;\0]+""", re.ASCII)
+_SECRET_REST = re.compile(r"""(?:[^\s"',;|<\0]|<(?!/))+""", re.ASCII)  # to the end of its cell or element
 _CODE = re.compile(  # what programs assign: names, and calls and members of what is named
     r"[A-Za-z_]{4,}(?:(?:\.|->|::)[A-Za-z_]+)*(?:[\[({].*|[)\]}?]*)", re.ASCII
 )
@@ -32,6 +32,9 @@ _STANDS_FOR = re.compile(
     r"<[A-Za-z_][\w .-]{2,40}>",
     re.ASCII,
 )
+_REFERENCE = re.compile(
+    r"[<{\[%]|\$(?:[A-Z_][A-Z0-9_]*|[a-z_][a-z0-9_]*|[({].*)\Z", re.ASCII
+)  # `$PW`, `%s`, `<pw>`
 _REST_OF_MARK = re.compile(
     r"[\w.-]{1,128}\]", re.ASCII
 )  # "[SECRET:" before it reads like the name of a secret
@@ -43,7 +46,7 @@ def url_credentials(text: str, start: int, end: int) -> Span | None:
     """The whole URL, unless the password is a reference that is filled in later (`$PW`, `${PW}`, `<pw>`)."""
     password = text[start:end]
     rest = _STANDS_FOR.sub("", password)
-    if not rest or (rest == password and password[0] in "$<{[%*") or set(password) <= {"*", "x", "X"}:
+    if not rest or (rest == password and _REFERENCE.match(password)) or set(password) <= {"*", "x", "X"}:
         return None
     opening = text.rfind("://", max(0, start - _URL_REACH), start)
     while opening and (text[opening - 1].isalnum() or text[opening - 1] in "+.-"):
