@@ -23,6 +23,7 @@ PAYLOADS: Mapping[str, Collection[str]] = {
     "checkpoint": ("record",),
     "due_work": ("params", "event", "state"),
     "event": ("payload",),
+    "held_run": ("records", "state"),
     "wait": ("prompt", "filter", "given", "resolution"),
 }
 """Where what a policy lets through may lie, by table."""

@@ -54,32 +54,22 @@ def put_on(web: Web, number: int, canary: Canary) -> None:
 
 def ways(url: str) -> Mapping[str, list[dict[str, Any]]]:
     """Steps by the name that the way has in the documentation."""
-    failing = step("a", "my.raises", with_=X)
+    return {**_payloads(url), **_told(url), "pipeline-output": [step("a")]}
+
+
+def _payloads(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Values that a policy decides about."""
     return {
         "template": [step("a", with_={"text": f"for {OPEN}"})],
         "step-input": [step("a", with_={"nested": [{"deep": OPEN}, 1]})],
-        "expression": [step("a", if_=f"from_json({UNVEILED}) == 'x'")],
         "foreach": [step("a", foreach="${[" + UNVEILED + ", 'fine']}", with_={"each": "${item}"})],
         "tool-output": [
             step("a", "http.get", with_={"url": f"{url}/json/${{params.n}}"}),
             step("b", with_={"again": "${steps.a}"}),
         ],
         "function-output": [step("a", "my.answers", with_=X)],
-        "function-error": [failing],
-        "error-details": [step("a", "my.refuses", with_=X)],
-        "function-prints": [step("a", "my.prints", with_=X)],
-        "function-crash": [step("a", "my.crashes", with_=X)],
-        "command-stderr": [step("a", "my.command", with_=X)],
-        "retry": [step("a", "my.command", with_=X, retry=TWICE)],
-        "http-error": [step("a", "http.get", with_={"url": f"{url}/refused/${{params.n}}"})],
         "http-request": [
             step("a", "http.post", with_={"url": f"{url}/echo", "json": {"to": OPEN}, "params": {"q": OPEN}})
-        ],
-        "mcp-error": [step("a", "far.fail", with_={"why": "${params.x}"})],
-        "sql-error": [
-            step(
-                "a", "sql.query", with_={"sql": "SELECT replace(%s, '§', '')::int", "params": ["${params.x}"]}
-            )
         ],
         "sql-output": [
             step(
@@ -87,10 +77,6 @@ def ways(url: str) -> Mapping[str, list[dict[str, Any]]]:
             )
         ],
         "on-error": [step("a", "my.raises", with_=X, on_error={"value": {"was": "${error}", "and": OPEN}})],
-        "on-error-error": [
-            step("a", "my.refuses", with_=X, on_error={"value": {"was": "${error}"}}),
-            step("b", with_={"was": "${steps.a}"}),
-        ],
         "event-publish": [
             step("a", "event.publish", with_={"topic": "canary.inner", "payload": {"to": OPEN}})
         ],
@@ -110,7 +96,31 @@ def ways(url: str) -> Mapping[str, list[dict[str, Any]]]:
                 with_={"url": url, "model": "m", "messages": [{"role": "user", "content": OPEN}]},
             )
         ],
-        "pipeline-output": [step("a")],
+    }
+
+
+def _told(url: str) -> dict[str, list[dict[str, Any]]]:
+    """What is told of a failure."""
+    failing = step("a", "my.raises", with_=X)
+    return {
+        "expression": [step("a", if_=f"from_json({UNVEILED}) == 'x'")],
+        "function-error": [failing],
+        "error-details": [step("a", "my.refuses", with_=X)],
+        "function-prints": [step("a", "my.prints", with_=X)],
+        "function-crash": [step("a", "my.crashes", with_=X)],
+        "command-stderr": [step("a", "my.command", with_=X)],
+        "retry": [step("a", "my.command", with_=X, retry=TWICE)],
+        "http-error": [step("a", "http.get", with_={"url": f"{url}/refused/${{params.n}}"})],
+        "mcp-error": [step("a", "far.fail", with_={"why": "${params.x}"})],
+        "sql-error": [
+            step(
+                "a", "sql.query", with_={"sql": "SELECT replace(%s, '§', '')::int", "params": ["${params.x}"]}
+            )
+        ],
+        "on-error-error": [
+            step("a", "my.refuses", with_=X, on_error={"value": {"was": "${error}"}}),
+            step("b", with_={"was": "${steps.a}"}),
+        ],
         "on-failure": [failing],
     }
 

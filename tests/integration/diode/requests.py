@@ -159,6 +159,37 @@ def trial(text: str, _policy: Mapping[str, Any]) -> Iterator[Call]:
     yield "POST", "/tools/core.transform/test", {"json": {"input": {"input": {}, "expression": text}}}
 
 
+def allowances(text: str, _policy: Mapping[str, Any]) -> Iterator[Call]:
+    """As a value and a pattern that may pass from now on, and in everything that is said of it."""
+    path, word = "/reflex/allowances", max(text.split(), key=len)
+    yield "POST", path, {"json": {"value": text, "reason": text[:1000]}}
+    yield "POST", path, {"json": {"value": word, "reason": text[:1000], "expires_in": text[:100]}}
+    yield "POST", path, {"json": {"value": "x", "reason": "r", "kind": text, "task": text}}
+    yield "POST", path, {"json": {"value": "x", "reason": "r", "task": text}}
+    yield "GET", f"{path}/{quote(text, safe='')}", {}
+    yield "GET", f"/quarantine?status={quote(text, safe='')}", {}
+
+
+def agents_calls(text: str, _policy: Mapping[str, Any]) -> Iterator[Call]:
+    """In the arguments of the tools that are offered over MCP."""
+    for name, arguments in (
+        ("run_task", {"task": TASK, "params": {"to": text}}),
+        ("run_task", {"task": text}),
+        ("create_task", {"definition": document(title=text)}),
+        ("publish_event", {"topic": "canary.outer", "payload": {"to": text}}),
+        ("pause_task", {"task": TASK, "reason": text[:1000]}),
+        (text, {text: text}),
+    ):
+        call = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": name, "arguments": arguments},
+        }
+        accepted = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"}
+        yield "POST", "/mcp", {"json": call, "headers": accepted}
+
+
 WAYS: Mapping[str, Callable[[str, Mapping[str, Any]], Iterator[Call]]] = {
     "definition": defined,
     "run-now": run_now,
@@ -169,6 +200,8 @@ WAYS: Mapping[str, Callable[[str, Mapping[str, Any]], Iterator[Call]]] = {
     "header": headers,
     "body": bodies,
     "tool-trial": trial,
+    "mcp": agents_calls,
+    "allowance": allowances,
 }
 """By the name that the way has in the documentation."""
 

@@ -37,6 +37,7 @@ from tests.web import Web, web_server
 
 BLOCK = {"pii": "block", "injection": "block"}
 REDACT = {"pii": "redact", "injection": "block"}
+HELD = "SELECT run_id FROM duework.held_run WHERE decision IS NULL ORDER BY held_at, run_id"
 ALONE = ("template", "tool-output")
 """The ways that each canary goes by itself: what goes in, and what comes out."""
 
@@ -92,7 +93,7 @@ def _in_turns(given: Sequence[Canary]) -> Iterator[Canary]:
 async def stack(
     conn: Connection, crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stack]:
-    """An API, a scheduler and a worker, with a web server, an MCP server and tools of the test's own."""
+    """An API, a scheduler and a worker that asks the API's gate as well; a web server, an MCP server, and tools."""
     folder = pipelines.catalog(tmp_path / "catalog")
     with web_server() as web, http_server(tmp_path) as served:
         line = ["tool", "import-mcp", "far", "--file", str(folder / "far.yaml"), "--url", served.url]
@@ -101,7 +102,8 @@ async def stack(
         given |= {"lease_seconds": timedelta(minutes=2), "poll_interval": timedelta(seconds=1)}
         url = await crew.api(**given)
         await crew.scheduler(**given)
-        await crew.worker(**given)
+        crew.secrets["REFLEX_TOKEN"] = "system-agent"
+        await crew.worker(**given, reflex_url=url, reflex_timeout=timedelta(minutes=1))
         async with httpx2.AsyncClient(base_url=url, headers=SYSTEM, timeout=120) as api:
             yield Stack(conn, crew, web, api)
 
@@ -202,8 +204,13 @@ async def _through_live_runs(stack: Stack) -> None:
         stack.answers.append(
             await requests.ask(stack.api, ("POST", f"/runs/{other}/cancel", {"json": reason}))
         )
-    asked = {"json": {"decision": "refuse", "reason": one_of_each()[0].text}}
-    stack.answers.append(await requests.ask(stack.api, ("POST", f"/runs/{run_id}/approve", asked)))
+    held = await until(stack.conn, HELD)
+    for row, canary in zip(held, of("pii", one_of_each()), strict=False):
+        asked = ("POST", f"/runs/{row['run_id']}/refuse", {"json": {"reason": canary.text[:1000]}})
+        stack.answers.append(await requests.ask(stack.api, asked))
+    for canary in of("injection", one_of_each()):
+        asked = ("POST", f"/runs/{held[-1]['run_id']}/release", {"json": {"reason": canary.text[:1000]}})
+        stack.answers.append(await requests.ask(stack.api, asked))
 
 
 async def _through_commands(tmp_path: Path) -> None:
@@ -216,7 +223,11 @@ async def _through_commands(tmp_path: Path) -> None:
 
 
 async def _where_a_policy_permits(stack: Stack) -> None:
-    """Everything once more where it may pass."""
+    """Everything once more where it may pass: by a policy, and by the word of a person."""
+    reason = {"reason": together(of("pii", canaries())).text[:1000]}
+    for row in (await rows(stack.conn, HELD))[:5]:
+        answer = await stack.api.post(f"/runs/{row['run_id']}/release", json=reason)
+        assert answer.status_code == 202, answer.text
     for policy in ("flag", "allow"):
         tasks = await stack.define({"pii": policy, "injection": policy}, policy)
         for way, task in tasks.items():
@@ -233,6 +244,7 @@ def _server_log() -> str:
 async def _look_at_everything(stack: Stack) -> None:
     """Every listing that the API has."""
     pages = [f"/{name}?limit=200" for name in ("tasks", "runs", "events", "audit", "verdicts")]
+    pages += ["/quarantine?status=all&limit=200", "/reflex/allowances?limit=200"]
     for path in (*pages, "/events/topics", "/agents", "/queue", "/workers", "/metrics"):
         stack.answers.append(await requests.ask(stack.api, ("GET", path, {})))
     for run_id in stack.runs:
