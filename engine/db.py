@@ -36,14 +36,22 @@ SESSION = (
     "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
 )
 
+HOT = (
+    "-c plan_cache_mode=force_generic_plan "
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+)
+"""For a process that says the same few things all day: planned once, each row of the queue fetched by its index. What
+the planner believes of a queue is old by nature, it was analysed when it was empty, or full; left to itself it read the
+whole backlog for every lease. Statements of such a process join no long list with another."""
 
-def connection_arguments(application: str) -> dict[str, Any]:
+
+def connection_arguments(application: str, *, hot: bool = False) -> dict[str, Any]:
     """What every connection of duework is opened with; `application` shows in pg_stat_activity."""
     return {
         "row_factory": dict_row,
         "autocommit": True,
         "application_name": f"duework-{application}",
-        "options": SESSION,
+        "options": f"{SESSION} {HOT}" if hot else SESSION,
         "prepare_threshold": 3,
         "connect_timeout": 10,
     }
@@ -58,8 +66,10 @@ async def connect(url: str, application: str) -> Connection:
 
 
 @asynccontextmanager
-async def pool(settings: Settings, application: str, *, size: int | None = None) -> AsyncIterator[Pool]:
-    """The process's pool, open while the block runs.
+async def pool(
+    settings: Settings, application: str, *, size: int | None = None, hot: bool = False
+) -> AsyncIterator[Pool]:
+    """The process's pool, open while the block runs; `hot` for a process that leases and settles.
 
     Raises StoreUnavailable when no connection can be made, or the database is not migrated.
     """
@@ -67,7 +77,7 @@ async def pool(settings: Settings, application: str, *, size: int | None = None)
         settings.database_url,
         min_size=1,
         max_size=size or settings.pool_size,
-        kwargs=connection_arguments(application),
+        kwargs=connection_arguments(application, hot=hot),
         open=False,
         name=application,
         timeout=10,

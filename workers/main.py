@@ -46,7 +46,7 @@ async def serve(settings: Settings) -> None:
     prepare(settings)
     catalog = LiveCatalog(settings, metrics)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(db.pool(settings, "worker", size=6))
+        pool = await stack.enter_async_context(db.pool(settings, "worker", size=6, hot=True))
         gate = await stack.enter_async_context(open_gate(settings, metrics))
         ask = None if gate is None else gate.hits
         toolbox = await stack.enter_async_context(open_toolbox(settings, pool, ask))

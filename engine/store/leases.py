@@ -11,7 +11,7 @@ means that the row moved to another slot meanwhile; the same statement with the 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -135,7 +135,7 @@ async def settle(conn: Connection, runs: Sequence[Row], steps: Sequence[Row]) ->
     Rows are JSON objects with the members that the query names; times in ISO 8601. A transaction is needed only
     if one of them has a concurrency key.
     """
-    rows = await _written(conn, "settle_runs", runs, {"steps": json.dumps(steps), "now": None})
+    rows = await _written(conn, "settle_runs", _with_steps(runs, steps), {"now": None})
     await concurrency.free(conn, rows)
     return {row["run_id"] for row in rows}
 
@@ -152,7 +152,7 @@ async def retry(
     conn: Connection, runs: Sequence[Row], steps: Sequence[Row], *, now: datetime | None = None
 ) -> set[UUID]:
     """Put failed runs back after their `delay` (seconds), with the failed attempt in history."""
-    return await _put_back(conn, "retry_runs", runs, {"steps": json.dumps(steps), "now": now})
+    return await _put_back(conn, "retry_runs", _with_steps(runs, steps), {"now": now})
 
 
 async def release(conn: Connection, runs: Sequence[Row], *, now: datetime | None = None) -> set[UUID]:
@@ -299,6 +299,14 @@ async def truncate_drained(conn: Connection) -> list[int]:
 async def move_stragglers(conn: Connection, older_than: timedelta, *, limit: int = 1000) -> int:
     """Move what keeps a draining slot from being empty."""
     return len(await moving(conn, "move_stragglers", {"older_than": older_than, "limit": limit}))
+
+
+def _with_steps(runs: Sequence[Row], steps: Iterable[Row]) -> list[Row]:
+    """Each run with the list of its steps, which name it as `run_id`."""
+    found: dict[str, list[Row]] = {run["id"]: [] for run in runs}
+    for step in steps:
+        found[step["run_id"]].append(step)
+    return [{**run, "steps": found[run["id"]]} for run in runs]
 
 
 def _json(runs: Sequence[Row]) -> str:

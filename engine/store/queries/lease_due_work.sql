@@ -55,7 +55,7 @@ SET locked_until = CASE WHEN d.admitted THEN coalesce(%(now)s::timestamptz, now(
     fence = CASE WHEN d.admitted THEN nextval('duework.fence') ELSE w.fence END,
     key_slot = d.key_slot
 FROM decided d
-WHERE w.id = d.id AND w.slot = d.slot
+WHERE w.id = d.id AND w.slot + 0 = d.slot
 RETURNING w.id AS run_id, w.slot, w.task_id, w.task_version, w.trigger, w.scheduled_for, w.run_at, w.priority,
           w.attempt, w.fence, w.params, w.event, w.state, w.created_by, d.leased_before, w.concurrency_key,
           w.concurrency_limit, w.on_conflict, NOT d.admitted AS refused,

@@ -12,7 +12,7 @@ WITH input AS (
 ), done AS (
   UPDATE duework.due_work w
   SET locked_until = coalesce(%(now)s::timestamptz, now()) + %(lease)s
-  FROM mine m WHERE w.id = m.id AND w.slot = m.slot
+  FROM mine m WHERE w.id = m.id AND w.slot + 0 = m.slot
   RETURNING w.id, w.cancel_reason
 )
 SELECT w.id AS run_id, d.id IS NOT NULL AS renewed, d.cancel_reason

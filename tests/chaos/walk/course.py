@@ -31,7 +31,7 @@ async def walk(url: str, seed: int, wild: bool) -> Ended:
             for name in ("looks", "people", "others")
         ]
         pool = await stack.enter_async_context(
-            db.pool(Settings(database_url=url), "worker", size=CONNECTIONS)
+            db.pool(Settings(database_url=url), "worker", size=CONNECTIONS, hot=True)
         )
         world = World(url, random.Random(seed * 7919 + wild), looks)
         drawing = random.Random(seed)
