@@ -166,8 +166,10 @@ class Attempt:
 
     def _limit(self) -> Limit | None:
         """The run's timeout or the budget's time, whichever ends first."""
-        now, timeout = self.ports.clock(), self.plan.definition.timeout
-        limits = []
+        timeout = self.plan.definition.timeout
+        if timeout is None and not self.budget.limits:
+            return None
+        now, limits = self.ports.clock(), []
         if timeout is not None:
             error = {"code": "timeout", "message": f"the run took longer than its timeout of {timeout}"}
             outcome = Outcome("timed_out", error=error, retryable=True)
@@ -234,8 +236,10 @@ class Attempt:
     async def _succeeded(self) -> Outcome:
         """The pipeline's own output, gated like a step's."""
         template = self.plan.definition.output
+        if template is None:
+            return Outcome("succeeded", steps=self.records)
         try:
-            output = None if template is None else self.secrets.conceal(template.render(self.context))
+            output = self.secrets.conceal(template.render(self.context))
             check_storable(output, self.ports.max_output_bytes)
             policy = reflex.strictest(self.plan.definition.reflex)
             place = Place(None, None, "output")

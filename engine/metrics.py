@@ -25,6 +25,7 @@ class Metrics:
             buckets=_SECONDS,
         )
         self.runs = Counter("duework_runs_total", "Finished attempts by status", ("status",), registry=r)
+        self._ended: dict[str, Counter] = {}
         self.run_seconds = Histogram(
             "duework_run_duration_seconds", "Duration of an attempt", registry=r, buckets=_SECONDS
         )
@@ -59,6 +60,13 @@ class Metrics:
             "duework_probes_total", "Probes of conditions by what followed", ("decision",), registry=r
         )
         self._add_states(r)
+
+    def ended(self, status: str) -> None:
+        """Count an attempt that has ended; its counter is looked up once."""
+        counter = self._ended.get(status)
+        if counter is None:
+            counter = self._ended[status] = self.runs.labels(status=status)
+        counter.inc()
 
     def _add_states(self, r: CollectorRegistry) -> None:
         self.slots_busy = Gauge("duework_worker_slots_busy", "Runs under way in this process", registry=r)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -123,8 +124,12 @@ class StepRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form that a checkpoint stores."""
-        members = {name: getattr(self, name) for name in self.__slots__}
-        return members | {name: members[name].isoformat() for name in ("started_at", "finished_at")}
+        members = dict(zip(self.__slots__, _MEMBERS(self), strict=True))
+        members["started_at"], members["finished_at"] = (
+            self.started_at.isoformat(),
+            self.finished_at.isoformat(),
+        )
+        return members
 
     @classmethod
     def of(cls, members: Mapping[str, Any]) -> StepRecord:
@@ -145,6 +150,9 @@ class Hold:
     findings: tuple[Mapping[str, Any], ...]
     records: tuple[StepRecord, ...]
     state: Mapping[str, Any]
+
+
+_MEMBERS = attrgetter(*StepRecord.__slots__)
 
 
 @dataclass(frozen=True, slots=True)

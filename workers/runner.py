@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -170,7 +170,7 @@ class Runner:
             agent_id=lease.created_by,
             last_attempt=lease.attempt - releases(lease.state) >= retry.max_attempts,
         )
-        return Attempt(plan, run, replace(self._ports(held), gate_key=await self._key()))
+        return Attempt(plan, run, self._ports(held, await self._key()))
 
     async def _key(self) -> bytes:
         if self._gate_key is None:
@@ -195,7 +195,7 @@ class Runner:
         self._plans[key] = made
         return made
 
-    def _ports(self, held: Held) -> Ports:
+    def _ports(self, held: Held, gate_key: bytes) -> Ports:
         async def call(entry: ToolEntry, arguments: dict[str, Any], given: Call) -> Any:
             # A worker that was stopped past its lease must not act on waking: the row is somebody else's now.
             if time.monotonic() >= held.deadline:
@@ -218,7 +218,7 @@ class Runner:
             )
 
         most, pardon = self.settings.max_output_bytes, self.allowed.pardon(held.lease.task_id)
-        return Ports(call, checkpoint, held.clock, secret, most, decide, remember, self.ask, pardon)
+        return Ports(call, checkpoint, held.clock, secret, most, decide, remember, self.ask, pardon, gate_key)
 
     async def _checkpoint(self, held: Held, record: StepRecord) -> None:
         """Write one finished step. Raises LeaseLost."""

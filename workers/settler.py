@@ -230,7 +230,14 @@ def _held_row(one: Settlement) -> Row:
 
 
 def _step_rows(group: Sequence[Settlement]) -> list[Row]:
-    return [{**step.as_dict(), "run_id": str(one.run_id)} for one in group for step in one.steps]
+    rows = []
+    for one in group:
+        run_id = str(one.run_id)
+        for step in one.steps:
+            row = step.as_dict()
+            row["run_id"] = run_id
+            rows.append(row)
+    return rows
 
 
 def _unstorable(one: Settlement, error: Exception) -> Settlement:

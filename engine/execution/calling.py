@@ -23,6 +23,7 @@ from engine.errors import (
 )
 from engine.execution.foreach import as_items
 from engine.execution.pardons import Pardons, Place
+from engine.execution.patience import within
 from engine.execution.units import Unit
 from engine.gate.asking import judged
 from engine.plan import Ports, Prepared, Run
@@ -169,8 +170,8 @@ class Calling:
             secrets=self.secrets,
         )
         try:
-            async with asyncio.timeout((prepared.timeout + prepared.entry.patience).total_seconds()):
-                return await self.ports.call(prepared.entry, arguments, call)
+            most = prepared.timeout + prepared.entry.patience
+            return await within(most, self.ports.call(prepared.entry, arguments, call))
         except TimeoutError as error:
             text = f"{prepared.entry.address} did not answer within {prepared.timeout}"
             raise ToolTimeout(text) from error

@@ -91,18 +91,28 @@ async def bare(url: str, jobs: int) -> None:
 async def workers(url: str, jobs: int, processes: int) -> None:
     """Real worker processes, from their first lease to the last settled run."""
     settings = Settings(database_url=url, concurrency=10, log_level="WARNING")
-    children = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workers.main", env=child_environment(settings)
-        )
-        for _ in range(processes)
-    ]
     async with await db.connect(url, "bench") as conn:
+
+        async def fence() -> int:
+            row = await (await conn.execute("SELECT last_value AS n FROM duework.fence")).fetchone()
+            return row["n"] if row else 0
 
         async def settled() -> bool:
             row = await (await conn.execute("SELECT count(*) AS n FROM task_run")).fetchone()
             return row is not None and row["n"] >= jobs
 
+        async def leased() -> bool:
+            return await fence() >= first + jobs
+
+        first = await fence()
+        children = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "workers.main", env=child_environment(settings)
+            )
+            for _ in range(processes)
+        ]
+        # Each lease draws a fence; to count the settled rows all the while would be part of what is measured.
+        await poll_until(leased, timeout=600)
         await poll_until(settled, timeout=600)
     for child in children:
         child.terminate()
