@@ -32,6 +32,7 @@ class Notifier:
             for channel in self.channels:
                 await conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             # Whatever was committed before LISTEN took effect was not notified to us.
-            self.on_notice(WORK, "")
+            for channel in self.channels:
+                self.on_notice(channel, "")
             async for notice in conn.notifies():
                 self.on_notice(notice.channel, notice.payload)

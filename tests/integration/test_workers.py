@@ -28,7 +28,7 @@ async def test_notification_wakes_a_worker_that_would_sleep_for_minutes(conn: Co
     await crew.worker(poll_interval=NEVER)
     listening = (
         "SELECT FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'duework-listen' AND query LIKE '%%cancel%%'"
+        " AND application_name = 'duework-listen' AND query LIKE '%%request%%'"
     )
     await until(conn, listening)
     run_id = await queue(conn, task)
