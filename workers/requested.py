@@ -2,21 +2,28 @@
 
 Invariants: a request is taken, checked and answered in one transaction, so that a worker killed meanwhile leaves it
 to the next; nothing of it is in another table before the gate has seen it; a refusal is in history (or, of an event,
-in the verdicts), and a gate or a database that does not answer refuses nothing.
+in the verdicts), and a gate or a database that does not answer refuses nothing. Whatever one request brings about, the
+others are answered: each has a savepoint of its own.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
+
+import psycopg
 
 from engine import db, door, reflex, telemetry
 from engine.db import Connection, Pool, Row
-from engine.errors import Conflict, DueworkError, GateBlocked
+from engine.errors import Conflict, DueworkError, GateBlocked, ValidationFailed
 from engine.gate.asking import Ask
 from engine.metrics import Metrics
 from engine.pipeline.params import run_params
+from engine.pipeline.shape import unstorable
 from engine.settings import Settings
 from engine.store import audit, events, leases, requests, runs, tasks, verdicts
 from engine.store.allowances import AllowList
@@ -28,6 +35,9 @@ BACK = 10_000
 """How many numbers before the last one a look begins: transactions commit in another order than they asked."""
 WHOLE_EVERY = 60.0
 """Seconds between looks from the very first number, for what committed later than that."""
+UNSTORABLE = ("22", "23502", "23514", "54")
+"""SQLSTATEs that another try would end with, too: data that is no data of a column, and more than fits an index."""
+Act = Callable[[Connection, Asked], Awaitable[None]]
 
 
 class RequestCheck:
@@ -51,32 +61,53 @@ class RequestCheck:
         self._log = telemetry.logger("workers.requested")
 
     async def look(self) -> None:
-        """One round: everything that has been asked for until now."""
+        """One round: everything that has been asked for until now.
+
+        Raises what kept a request from being answered, when the others have been; it is there for the next round.
+        """
         now = time.monotonic()
         whole = now >= self._whole_at
         if whole:
             self._whole_at = now + WHOLE_EVERY
-        first = 0 if whole else max(0, self._last - BACK)
-        while await self._batch(first) == BATCH:
-            pass
+        first: int | None = 0 if whole else max(0, self._last - BACK)
+        failures: list[Exception] = []
+        while first is not None:
+            first, failed = await self._batch(first)
+            failures += failed[:1]
+            if len(failed) == BATCH:
+                break  # the gate is away: the rest would fare no better
+        if failures:
+            raise failures[0]
 
-    async def _batch(self, first: int) -> int:
+    async def _batch(self, first: int) -> tuple[int | None, list[Exception]]:
+        """Where the next batch begins (None: nowhere), and why requests of this one are still there."""
         async with db.transaction(self.pool) as conn:
             asked = await requests.take(conn, first=first, limit=BATCH)
-            for each in asked:
-                await self._answer(conn, each)
+            outcomes = [await self._answer(conn, each) for each in asked]
         if asked:
             self._last = max(self._last, asked[-1].number)
-        return len(asked)
+        following = asked[-1].number + 1 if len(asked) == BATCH else None
+        return following, [error for error in outcomes if error is not None]
 
-    async def _answer(self, conn: Connection, asked: Asked) -> None:
+    async def _answer(self, conn: Connection, asked: Asked) -> Exception | None:
+        """None, or what keeps this request from being answered now."""
+        error = await self._apart(conn, asked, self._grant)
+        refusal = None if error is None else _refusal(error)
+        if refusal is None:
+            return error
+        return await self._apart(conn, asked, partial(self._refuse, error=refusal))
+
+    async def _apart(self, conn: Connection, asked: Asked, act: Act) -> Exception | None:
+        """Take the request away and act on it, or neither."""
         try:
-            async with conn.transaction():  # what a refused request had begun is undone
-                await self._grant(conn, asked)
-        except DueworkError as error:
-            if error.retryable:
-                raise
-            await self._refuse(conn, asked, error)
+            async with conn.transaction():
+                await requests.remove(conn, asked.number)
+                await act(conn, asked)
+        except (
+            Exception
+        ) as error:  # a request ends here: what it brings about must not stop the ones beside it
+            return error
+        return None
 
     async def _grant(self, conn: Connection, asked: Asked) -> None:
         if asked.kind == "run_now":
@@ -109,8 +140,9 @@ class RequestCheck:
         await audit.write(conn, asked.actor, action, f"run:{run['run_id']}", task=task["name"])
 
     async def _params(self, task: Row, document: Mapping[str, Any], asked: Asked) -> dict[str, Any] | None:
-        params = run_params(task["name"], document, asked.content)
-        if not asked.content:
+        content = _content(asked)
+        params = run_params(task["name"], document, content)
+        if not content:
             return None
         policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
         pardon = self.allowed.pardon(task["id"])
@@ -125,7 +157,7 @@ class RequestCheck:
         names = {"topic": asked.topic, "source": asked.source, "id": asked.external_id}
         floor, pardon, ask = self.floor, self.allowed.pardon(), self.ask
         await door.admit(self.metrics, names, door.for_names(floor), "the event's names", pardon, ask=ask)
-        payload = await door.admit(self.metrics, asked.content, floor, "the event", pardon, ask=ask)
+        payload = await door.admit(self.metrics, _content(asked), floor, "the event", pardon, ask=ask)
         event = events.Event(asked.topic, payload, asked.source, asked.external_id, id=asked.id)
         answer = await events.publish(conn, event)
         if not answer["duplicate"]:
@@ -145,7 +177,13 @@ class RequestCheck:
         await audit.write(conn, asked.actor, "run.canceled", f"run:{asked.run_id}", reason=reason)
 
     async def _refuse(self, conn: Connection, asked: Asked, error: DueworkError) -> None:
-        self._log.warning("request.refused", kind=asked.kind, id=str(asked.id), code=error.code)
+        cause = error.__cause__
+        frames = (
+            "".join(traceback.format_tb(cause.__traceback__)) if cause else None
+        )  # no values, as messages have
+        self._log.warning(
+            "request.refused", kind=asked.kind, id=str(asked.id), code=error.code, frames=frames
+        )
         if isinstance(error, GateBlocked):
             await verdicts.refuse(conn, f"sql:{asked.kind}", error, None)
         told = {"code": error.code, "message": reflex.mask(error.message)}
@@ -153,3 +191,38 @@ class RequestCheck:
             await requests.end(conn, asked.id, asked.task_id, requests.ended_by(error), told)
         subject = f"{'event' if asked.kind == 'publish' else 'run'}:{asked.run_id or asked.id}"
         await audit.write(conn, asked.actor, "request.refused", subject, **told)
+
+
+class _Failed(DueworkError):
+    """A defect of ours; its class says what kind of one, and where it stands is in the log."""
+
+
+def _refusal(error: Exception) -> DueworkError | None:
+    """What the one who asked is told; None where the same request may be granted another time."""
+    if isinstance(error, DueworkError):
+        return None if error.retryable else error
+    if not isinstance(error, psycopg.Error):
+        refusal: DueworkError = _Failed(type(error).__name__)
+    elif (error.sqlstate or "").startswith(UNSTORABLE):
+        refusal = ValidationFailed("it holds a text or a number that cannot be stored")
+    else:
+        return None
+    refusal.__cause__ = error
+    return refusal
+
+
+def _content(asked: Asked) -> dict[str, Any] | None:
+    """Parameters or payload. Raises ValidationFailed for what jsonb holds and nothing else would: numbers of
+    thousands of digits, thousands of levels."""
+    if asked.content is None:
+        return None
+    what = "the payload" if asked.kind == "publish" else "the parameters"
+    try:
+        content: dict[str, Any] = json.loads(asked.content)
+    except (ValueError, RecursionError):
+        raise ValidationFailed(f"{what} cannot be read: a number is too long, or it is too deep") from None
+    problems = unstorable(content)
+    if problems:
+        first = problems[0]
+        raise ValidationFailed(f"{what} cannot be stored: {first.pointer}: {first.detail}", errors=problems)
+    return content

@@ -16,7 +16,7 @@ from engine.errors import DueworkError
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request; `content` (parameters or payload) and `reason` have not passed the gate.
+    """One request; `content` (parameters or payload, as JSON text) and `reason` have not passed the gate.
 
     `id` is the run's or the event's. `kind` is run_now (task_id, run_at, priority), publish (topic, source,
     external_id) or cancel (run_id, reason).
@@ -34,7 +34,7 @@ class Asked:
     source: str | None
     external_id: str | None
     reason: str | None
-    content: dict[str, Any] | None
+    content: str | None
     created_at: datetime
 
     @classmethod
@@ -44,9 +44,13 @@ class Asked:
 
 
 async def take(conn: Connection, *, first: int = 0, limit: int = 100) -> list[Asked]:
-    """The next requests with numbers from `first` on, in their order; they are gone when the transaction commits."""
-    rows = await db.fetch(conn, "take_requests", {"first": first, "limit": limit})
-    return sorted(map(Asked.of, rows), key=lambda asked: asked.number)
+    """The next requests with numbers from `first` on, in their order; nobody else takes them in this transaction."""
+    return [Asked.of(row) for row in await db.fetch(conn, "take_requests", {"first": first, "limit": limit})]
+
+
+async def remove(conn: Connection, number: int) -> None:
+    """Erase a request that was taken: it is answered in the same transaction."""
+    await db.execute(conn, "delete_request", {"number": number})
 
 
 async def withdraw(conn: Connection, run_id: UUID) -> UUID | None:

@@ -6,7 +6,8 @@
 -- truncated while its transaction lasted.
 -- Promises: a request is there exactly if its transaction committed; it is taken once. What it holds is erased when it is
 -- taken, whatever comes of it. No view shows a value that the gate has not seen.
--- Locks: none but the new row; who takes it locks it FOR UPDATE SKIP LOCKED. Fence: the row's own deletion.
+-- Locks: none but the new row; who takes it locks it FOR UPDATE SKIP LOCKED. Fence: the row's own deletion, in the same
+-- transaction as its answer.
 
 CREATE TABLE duework.request (
   number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -51,6 +52,11 @@ BEGIN
   ELSIF run_now.priority NOT BETWEEN 1 AND 9 THEN
     RAISE EXCEPTION 'priority must be from 1 (first) to 9, not %', run_now.priority
       USING ERRCODE = 'invalid_parameter_value';
+  ELSIF run_now.run_at NOT BETWEEN '0001-01-02Z' AND '9999-12-30Z' THEN
+    RAISE EXCEPTION 'run_at must be within the years 1 to 9999' USING ERRCODE = 'invalid_parameter_value';
+  ELSIF octet_length(run_now.params::text) > 1048576 THEN
+    RAISE EXCEPTION 'params must not have more than 1048576 bytes' USING ERRCODE = 'program_limit_exceeded',
+      HINT = 'Keep what is large in a table of yours, and name its key.';
   END IF;
   INSERT INTO duework.request (kind, actor, task_id, run_at, priority, content)
   VALUES ('run_now', 'sql:' || session_user, task.id, run_now.run_at, run_now.priority,
@@ -69,7 +75,15 @@ CREATE FUNCTION duework.publish(
 DECLARE
   made uuid;
 BEGIN
-  IF (publish.topic ~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$') IS NOT TRUE THEN
+  -- Said here, as the table's own constraints would quote the whole row into the server's log.
+  IF NOT (length(publish.topic) <= 200 AND length(coalesce(publish.source, 'x')) BETWEEN 1 AND 500
+          AND length(coalesce(publish.id, 'x')) BETWEEN 1 AND 255) THEN
+    RAISE EXCEPTION 'a topic has at most 200 characters, a source 1 to 500, an id 1 to 255'
+      USING ERRCODE = 'invalid_parameter_value';
+  ELSIF octet_length(publish.payload::text) > 1048576 THEN
+    RAISE EXCEPTION 'the payload must not have more than 1048576 bytes' USING ERRCODE = 'program_limit_exceeded',
+      HINT = 'Keep what is large in a table of yours, and name its key.';
+  ELSIF (publish.topic ~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$') IS NOT TRUE THEN
     RAISE EXCEPTION 'a topic is words with dots between them, like order.paid'
       USING ERRCODE = 'invalid_parameter_value';
   ELSIF jsonb_typeof(publish.payload) IS DISTINCT FROM 'object' THEN
@@ -92,6 +106,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF cancel.run_id IS NULL THEN
     RAISE EXCEPTION 'cancel needs a run_id' USING ERRCODE = 'null_value_not_allowed';
+  ELSIF length(cancel.reason) > 2000 THEN
+    RAISE EXCEPTION 'a reason has at most 2000 characters' USING ERRCODE = 'invalid_parameter_value';
   END IF;
   INSERT INTO duework.request (kind, actor, run_id, reason)
   VALUES ('cancel', 'sql:' || session_user, cancel.run_id, nullif(cancel.reason, ''));

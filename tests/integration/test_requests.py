@@ -137,12 +137,12 @@ async def test_what_is_refused_says_so_and_leaves_nothing(
         ("run_now('gone')", pg.ObjectNotInPrerequisiteState, "'gone' is canceled"),
         ("run_now('job', '[1]')", pg.InvalidParameterValue, "params must be an object, not array"),
         ("run_now('job', NULL, NULL, 10)", pg.InvalidParameterValue, "priority must be from 1"),
-        ("run_now('job', NULL, 'infinity')", pg.CheckViolation, "run_at"),
+        ("run_now('job', NULL, 'infinity')", pg.InvalidParameterValue, "run_at"),
         ("publish('')", pg.InvalidParameterValue, "a topic is words"),
         ("publish('a.b c')", pg.InvalidParameterValue, "a topic is words"),
         ("publish('a', '7')", pg.InvalidParameterValue, "the payload must be an object, not number"),
         ("publish('a', NULL)", pg.InvalidParameterValue, "the payload must be an object, not NULL"),
-        ("publish('a', '{}', repeat('x', 501))", pg.CheckViolation, "source"),
+        ("publish('a', '{}', repeat('x', 501))", pg.InvalidParameterValue, "source"),
         ("cancel(NULL)", pg.NullValueNotAllowed, "cancel needs a run_id"),
     ],
 )
@@ -287,7 +287,7 @@ async def test_a_worker_that_dies_leaves_what_it_took(
 async def test_a_gate_that_does_not_answer_refuses_nothing(
     conn: Connection, check: RequestCheck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything stays as it was, and goes through when the gate is back."""
+    """What it has to look at stays as it was, and goes through when the gate is back."""
     await make_task(conn)
     await ask(conn)
     run_id = await ask(conn, {"n": 1})
@@ -299,7 +299,7 @@ async def test_a_gate_that_does_not_answer_refuses_nothing(
         patch.setattr(door, "admit", away)
         with pytest.raises(GateUnavailable):
             await check.look()
-    assert await one(conn, "SELECT count(*) FROM duework.request") == 2
+    assert await one(conn, "SELECT count(*) FROM duework.request") == 1
     await check.look()
     assert run_id in {lease.run_id for lease in await leases.lease(conn, "w", 9, timedelta(seconds=9))}
 

@@ -16,6 +16,7 @@ CATCH_ALL: Mapping[str, str] = {
     "engine/tools/children/callee.py": "whatever a user's function raises becomes its answer",
     "engine/service.py": "a service's loop outlives one failed round",
     "workers/runner.py": "whatever a tool raises becomes the run's outcome",
+    "workers/requested.py": "whatever a request by SQL brings about ends that request, and no other",
     "api/edge.py": "whatever a route raises becomes a problem document",
 }
 DATABASE_FIXTURES = {"server_url", "template_database", "database_url", "empty_database_url", "conn"}
