@@ -34,6 +34,10 @@ async def scripted(*steps: Step, tls: ssl.SSLContext | None = None) -> AsyncIter
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
+        open_.append(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
         try:
             while await one(reader, writer):
                 pass
@@ -54,6 +58,8 @@ async def scripted(*steps: Step, tls: ssl.SSLContext | None = None) -> AsyncIter
         await writer.drain()
         return again
 
+    open_: list[asyncio.StreamWriter] = []
+    under_way: set[asyncio.Task[None]] = set()
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     port = listener.sockets[0].getsockname()[1]
     server = Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}", list(steps))
@@ -61,6 +67,10 @@ async def scripted(*steps: Step, tls: ssl.SSLContext | None = None) -> AsyncIter
         yield server
     finally:
         listener.close()
+        for writer in open_:
+            writer.transport.abort()  # who waits for the end of a connection goes on; nobody is cancelled
+        if under_way:
+            await asyncio.wait(under_way, timeout=60)
 
 
 def judged(text: str, *pii: tuple[str, int, int]) -> dict[str, Any]:
