@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -102,6 +104,34 @@ def _pii(folded: Folded) -> list[Hit]:
             spans = values(folded, entry, first, last, last + entry.width)
         found += [Hit("pii", row.kind, row.name, *folded.origin(*span), row.confidence, "") for span in spans]
     return found
+
+
+def covered(text: str, spared: Sequence[Hit]) -> list[Hit]:
+    """Personal data that `hits` leaves out for one of `spared`, which it overlaps, and that reaches beyond them.
+
+    Of overlapping hits only the surest is told. Where that one is let pass, what it stood for has to be looked at.
+    """
+    merged = _merged(spared)
+    starts = [start for start, _ in merged]
+    told = []
+    for hit in _pii(fold(text)) if merged else ():
+        index = bisect_left(starts, hit.end) - 1
+        if index >= 0 and hit.start < merged[index][1]:
+            start, end = merged[index]
+            if hit.start < start or hit.end > end:
+                told.append(hit)
+    return sorted(told, key=_place)
+
+
+def _merged(found: Sequence[Hit]) -> list[tuple[int, int]]:
+    """The spans of `found`, overlapping ones as one, in order."""
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted((hit.start, hit.end) for hit in found):
+        if spans and start < spans[-1][1]:
+            spans[-1] = spans[-1][0], max(end, spans[-1][1])
+        else:
+            spans.append((start, end))
+    return spans
 
 
 def _settled(found: list[Hit]) -> list[Hit]:

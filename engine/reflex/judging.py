@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from engine.reflex.detection import ACT_FROM, at_least, hits
+from engine.reflex.detection import ACT_FROM, at_least, covered, hits
 from engine.reflex.digests import Fingerprint, Match, Pardon
 from engine.reflex.findings import UNKNOWN, Hit, mark, masked
 from engine.reflex.policy import ACTIONS, Policy
@@ -39,9 +39,8 @@ def judge(
     redacting leaves. The caller looks at `policy.on`. Raises GateUnavailable when the matcher cannot work.
     """
     joined = join(value, exempt)
-    acted = list(_acted(joined, search(joined.text), policy))
-    dirty = _dirty_keys(acted)  # before any is pardoned: a pointer shows no pardoned key either
-    acted = _unpardoned(acted, joined.text, pardoned)
+    every, acted = _found(joined, policy, pardoned, search)
+    dirty = _dirty_keys(every)  # before any is pardoned: a pointer shows no pardoned key either
     if not acted:
         return Verdict("pass", (), value)
     action = _strictest(acted)
@@ -70,11 +69,27 @@ def _clean(
                  for hit, piece, action in acted if action == "redact"]  # fmt: skip
         value = redacted(value, spans)
         joined = join(value, exempt)
-        acted = [entry for entry in _acted(joined, search(joined.text), policy) if entry[2] == "redact"]
-        acted = _unpardoned(acted, joined.text, pardoned)
+        _, left = _found(joined, policy, pardoned, search)
+        acted = [entry for entry in left if entry[2] == "redact"]
         if not acted:
             return value
     return None
+
+
+def _found(
+    joined: Joined, policy: Policy, pardoned: Pardon | None, search: Search
+) -> tuple[list[Acted], list[Acted]]:
+    """All that the policy acts on, and what is left of it without the pardoned."""
+    found = search(joined.text)
+    every = list(_acted(joined, found, policy))
+    left = _unpardoned(every, joined.text, pardoned)
+    kept = {(hit.rule, hit.end) for hit, _, _ in left}
+    spared = [hit for hit in found if hit.category == "pii" and (hit.rule, hit.end) not in kept]
+    if spared and policy.pii != "allow":  # what passes lets nothing pass that it overlaps
+        more = list(_acted(joined, covered(joined.text, spared), policy))
+        every += more
+        left += _unpardoned(more, joined.text, pardoned)
+    return every, left
 
 
 def _unpardoned(acted: list[Acted], text: str, pardoned: Pardon | None) -> list[Acted]:

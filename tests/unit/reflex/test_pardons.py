@@ -94,6 +94,36 @@ def test_a_digest_is_of_one_place(other: dict[str, Any]) -> None:
     assert verdict.findings[0].digest != known
 
 
+GLUED = f"password: Linden!77hollow<b>....{'npm_'}d0e1W2o3R4k5E6x7A8m9P0l1E2o3N4l5Y6z7"
+
+
+@pytest.mark.parametrize("pii", ["block", "redact"])
+def test_what_a_released_finding_had_covered_is_found(pii: str) -> None:
+    """Of overlapping findings one is told; where that passes, what reaches beyond it does not pass with it."""
+    policy = Policy(pii=pii)  # type: ignore[arg-type]  # a literal that the parameters spell
+    marked = GLUED[GLUED.index("npm_") :]
+    verdict = judge(GLUED, policy, pardoned=lambda match: match.value == marked)
+    assert verdict.action == pii
+    assert "Linden" not in str(verdict.value)
+    assert [finding.rule for finding in verdict.findings] == ["api_key.assignment"]
+
+
+def test_what_was_covered_can_be_released_in_its_turn() -> None:
+    """Each release names what is left, and then the text passes as it is."""
+    first = digests_of(GLUED)
+    second = [finding.digest for finding in judged(GLUED, first).findings]
+    assert (len(first), len(second)) == (1, 1)
+    assert judged(GLUED, first + second).value is GLUED
+
+
+def test_a_kind_that_is_allowed_covers_no_other() -> None:
+    """Nor does the policy let pass what overlaps a kind that it allows."""
+    text = "reach me at +39 06 678 43431 1 1 1 1 1 1 1 1 1 1 1 1 1 "
+    assert [finding.kind_or_family for finding in judge(text, Policy()).findings] == ["credit_card"]
+    verdict = judge(text, Policy(allow=frozenset({"credit_card"})))
+    assert {finding.kind_or_family for finding in verdict.findings} == {"phone"}
+
+
 def test_without_a_key_nothing_is_let_pass() -> None:
     """Whoever has no key makes no digests, and believes none."""
     verdict = judged(SSN, digests_of(SSN), key=b"")
