@@ -36,7 +36,7 @@ _VERSION = re.compile(
 )
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[/.-]\d\d?[/.-](?:19|20)\d\d\b", re.ASCII)
 _PAIRS = re.compile("(?:[0-9A-Fa-f]{2}:)+[0-9A-Fa-f]{2}", re.ASCII)  # of a fingerprint or serial number
-_PAIR_BEFORE = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{2}[:-]\Z|\.\Z", re.ASCII)
+_PAIR_BEFORE = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{2}[:-]\Z|[0-9A-Fa-f]{4}\.\Z", re.ASCII)
 _PAIR_AFTER = re.compile(r"[:-][0-9A-Fa-f]{2}(?![0-9A-Za-z])|\.[0-9A-Fa-f]{4}", re.ASCII)
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _EXTENSION = re.compile(r" ?[ex#]", re.ASCII)
@@ -199,7 +199,7 @@ def mac_address(text: str, start: int, end: int) -> Span | None:
     value = set(text[start:end].lower()) - set(":-.")
     if end - start > _LONGEST_MAC or value in ({"0"}, {"f"}) or _joined(text, start, end):
         return None
-    longer = _PAIR_BEFORE.search(text, max(0, start - 4), start) or _PAIR_AFTER.match(text, end)
+    longer = _PAIR_BEFORE.search(text, max(0, start - 5), start) or _PAIR_AFTER.match(text, end)
     return None if longer else (start, end)
 
 

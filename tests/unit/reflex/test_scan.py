@@ -72,6 +72,13 @@ def test_invisible_characters_do_not_hide(invisible: list[str]) -> None:
     assert (finding["type"], finding["start"], finding["end"]) == ("credit_card", 4, 4 + len(hidden))
 
 
+def test_a_dot_hides_no_address_of_a_card() -> None:
+    """A full stop before pairs is no part of them; four digits and a dot before the dotted form are."""
+    for text in ("it is..02-5A-9C-17-E4-B0", "card.02:5a:9c:17:e4:b0 is up"):
+        assert [match["type"] for match in scan(text)["pii"]] == ["mac_address"]
+    assert scan("1a2b.025a.9c17.e4b0")["pii"] == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
