@@ -261,7 +261,8 @@ class Attempt:
             return replace(outcome, steps=self.records, state=self.state("later") or None)
         if outcome.status == "blocked":
             failed = sorted(self.journal.failed, key=str)
-            self._blocked = {"findings": self._calling.pardons.blocked, "failed": failed}
+            found = list(self._calling.pardons.blocked)  # what on_failure adds has not ended the run
+            self._blocked = {"findings": found, "failed": failed}
         self.abandon("canceled", ELSEWHERE)
         return await self._aftermath(outcome)
 

@@ -19,6 +19,7 @@ from engine.errors import GateBlocked, GateUnavailable, InputInvalid, Validation
 from engine.execution.foreach import Fan
 from engine.execution.graph import Front
 from engine.execution.journal import LIST, Journal
+from engine.execution.pardons import Place
 from engine.execution.tries import Tries
 from engine.execution.units import Ending, Unit
 from engine.execution.waits import Wait
@@ -181,10 +182,7 @@ class Course:
                 record = unit.record("succeeded", self.tries.run.attempt, self._now(), output=[])
                 self._ended(unit, Ending(record))
                 return []
-            record = unit.record(LIST, self.tries.run.attempt, self._now())
-            record = replace(record, input=items)
-            await self.tries.ports.checkpoint(record)
-            self.journal.fix(record)
+            await self._fix(unit, items)
         else:
             items, unit.started, unit.verdicts = fixed.input, fixed.started_at, dict(fixed.verdict or {})
         known = self.journal.items(unit.step)
@@ -192,6 +190,15 @@ class Course:
         if fan.over:
             self._close(fan)
         return self._items(fan, busy)
+
+    async def _fix(self, unit: Unit, items: list[Any]) -> None:
+        """Checkpoint a list, unless something in it was released: that is stored nowhere, and what such a list is made
+        of is in the checkpoints that the release has written, so it is the same once more."""
+        if Place(unit.step, None, "input") in self.tries.calling.pardons.used:
+            return
+        record = replace(unit.record(LIST, self.tries.run.attempt, self._now()), input=items)
+        await self.tries.ports.checkpoint(record)
+        self.journal.fix(record)
 
     async def _some_ended(self) -> None:
         """Wait until a call has ended, or one that waits may go on."""

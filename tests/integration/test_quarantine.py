@@ -16,7 +16,7 @@ from engine.pipeline import parse_definition
 from engine.settings import Settings
 from engine.store import runs, tasks
 from scheduler.retention import maintain
-from tests.factories import document, one, queue, rows, step
+from tests.factories import document, make_task, one, queue, rows, step
 from tests.quarantine import (
     NOTE,
     OTHER,
@@ -210,6 +210,42 @@ async def test_items_of_a_list(conn: Connection, bench: Bench) -> None:
     ended = [row for row in await history(conn, run_id) if row[3] == "succeeded"]
     assert [row[:2] for row in ended] == [
         ("list", None), ("each", 0), ("each", 1), ("each", 2), ("each", 3), ("each", None)]  # fmt: skip
+
+
+async def test_a_released_list_is_stored_nowhere(conn: Connection, bench: Bench) -> None:
+    """It is made anew from what the run has kept, in whatever lease; its items are places of their own."""
+    bench.answers = {"each": "fine"}
+    halves = SSN.rpartition("-")
+    listed = {"a": "219-44", "b": halves[2]}
+    steps = (
+        step("list", "t.again", with_=listed),
+        step(
+            "each",
+            "t.again",
+            foreach="${[join('-', [steps.list.a, steps.list.b]), 'x']}",
+            with_={"n": "${item}"},
+        ),
+    )
+    run_id = await blocked(conn, bench, *steps)
+    for number in (None, 0):
+        assert [finding["item"] for finding in await findings(conn, run_id)] == [number]
+        await release(conn, run_id)
+        settlement = await bench.execute(conn)
+        assert SSN not in await stored(conn)
+        assert await bench.settle(settlement)
+        assert SSN not in await stored(conn)
+    assert settlement.status == "succeeded"
+    assert bench.calls[-2][1] == {"n": SSN}
+
+
+async def test_what_on_failure_holds_is_not_the_run_s(conn: Connection, bench: Bench) -> None:
+    """A run is held for what has ended it; what is refused while its end is told is not released with it."""
+    bench.answers = {"a": NOTE, "tell": NOTE}
+    run_id = await queue(
+        conn, await make_task(conn, steps=[step("a", "t.once")], on_failure=[step("tell", "t.once")])
+    )
+    assert (await bench.work(conn)).status == "blocked"
+    assert [finding["step"] for finding in await findings(conn, run_id)] == ["a"]
 
 
 async def test_steps_side_by_side(conn: Connection, bench: Bench) -> None:
