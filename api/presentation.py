@@ -79,7 +79,7 @@ def submission(row: Row) -> dict[str, Any]:
         **dict.fromkeys(("id", "task_id", "run_id"), row["run_id"]),
         "status": SUBMITTED[row["status"]],
         "state": row["status"],
-        "goal": params.get("goal", ""),
+        "goal": str(params.get("goal", "")),  # of a run that stands for a submission, it may be anything
         "result": row["output"],
         "error": error.get("message"),
         "task": row["task"],

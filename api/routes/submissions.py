@@ -49,13 +49,16 @@ async def submit(call: Call) -> Answer:
     return Answer(body | {"message": message}, 202, {"Location": call.link(f"/tasks/{run['run_id']}")})
 
 
-async def find(conn: Connection, ref: str) -> dict[str, Any]:
-    """What was submitted and is known by this id, as seed 004 shows it. Raises NotFound."""
+async def find(conn: Connection, ref: str, pipeline: str) -> dict[str, Any]:
+    """What was submitted and is known by this id, as seed 004 shows it. Raises NotFound.
+
+    A run of the task `pipeline` counts, whoever asked for it: by a dedupe key it may stand for a submission.
+    """
     try:
         run = await runs.find(conn, UUID(ref))
-    except ValueError:
+    except (ValueError, NotFound):
         raise NotFound(f"there is no task {ref!r}; `duework task list` shows those there are") from None
-    if run["trigger"] != TRIGGER:
+    if run["trigger"] != TRIGGER and run["task"] != pipeline:
         raise NotFound(f"there is no task {ref!r}; /runs/{ref} is a run")
     return presentation.submission(run)
 

@@ -53,7 +53,8 @@ async def show(call: Call) -> Answer:
     try:
         row = await tasks.get(call.conn, call.path["id"])
     except NotFound:
-        return Answer(await submissions.find(call.conn, call.path["id"]))
+        pipeline = call.resources.settings.submission_task
+        return Answer(await submissions.find(call.conn, call.path["id"], pipeline))
     body = await _in_full(call, row)
     tag = entity_tag(body["version"], body)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}

@@ -1,4 +1,4 @@
--- Work that somebody submitted as a goal, under a trigger of its own: GET /tasks/{id} shows such runs and no others.
+-- Work that somebody submitted as a goal, under a trigger of its own: GET /tasks/{id} shows such runs.
 -- Locks: ACCESS EXCLUSIVE on due_work while its rows are read once.
 ALTER TABLE duework.due_work DROP CONSTRAINT due_work_trigger_check;
 ALTER TABLE duework.due_work ADD CONSTRAINT due_work_trigger_check CHECK (

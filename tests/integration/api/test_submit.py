@@ -131,10 +131,27 @@ async def test_without_a_pipeline_for_goals(api: httpx2.AsyncClient) -> None:
 
 
 async def test_only_submissions_are_tasks(ready: httpx2.AsyncClient) -> None:
-    """Another run's id is no task's, and neither is a made-up one."""
-    run = (await ready.post("/tasks/submission/run_now", json={"params": {"goal": "a"}})).json()
+    """Another run's id is no task's, and neither is a made-up one; nobody is told of runs who asked for a task."""
+    await ready.post("/tasks", json=pipeline("other"))
+    run = (await ready.post("/tasks/other/run_now")).json()
     for ref in (run["run_id"], str(uuid4()), "nobody"):
-        assert (await ready.get(f"/tasks/{ref}")).status_code == 404
+        response = await ready.get(f"/tasks/{ref}")
+        assert response.status_code == 404
+        assert response.json()["detail"].startswith(f"there is no task '{ref}'")
+
+
+@pytest.mark.parametrize("path", ["/submit", "/tasks/submission/run_now"])
+async def test_what_stands_for_a_submission_is_shown(ready: httpx2.AsyncClient, path: str) -> None:
+    """By the dedupe key of the pipeline for goals, whoever asked for that run."""
+    changed = await ready.patch("/tasks/submission", json={"dedupe": {"key": "${params.goal}"}})
+    assert changed.status_code == 200, changed.text
+    body = {"goal": "a"} if path == "/submit" else {"params": {"goal": "a"}}
+    first = await ready.post(path, json=body)
+    assert first.is_success, first.text
+    second = await ready.post("/submit", json={"goal": "a"})
+    assert second.json()["task_id"] == first.json().get("task_id" if path == "/submit" else "run_id")
+    shown = await ready.get(second.headers["location"])
+    assert (shown.status_code, shown.json().get("goal")) == (200, "a")
 
 
 async def test_it_needs_the_scope_and_a_key_makes_it_one(app: Starlette, ready: httpx2.AsyncClient) -> None:
