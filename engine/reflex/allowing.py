@@ -13,12 +13,14 @@ empty text. What is told apart by its own text passes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+import re2
 from re2 import _re2
 
 from engine.reflex.catalogue import Pattern
@@ -65,6 +67,12 @@ FURTHER: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _SHIFTS = range(1, 10)
 
+TOGETHER = 64
+"""Patterns that are compared with a value in one pass."""
+SET_MEMORY = 16 << 20
+"""Bytes that the automaton of as many may grow to."""
+_ANY = "(?s).*"  # in every set, so that one that has run out of memory is told from one that finds nothing
+
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
@@ -84,7 +92,7 @@ class Allowance:
 class Allowed:
     """Marks in the form in which findings are compared with them; never changes."""
 
-    __slots__ = ("_digests", "_key", "_patterns")
+    __slots__ = ("_digests", "_key", "_patterns", "_sets")
 
     def __init__(self, marks: Iterable[Allowance] = (), key: bytes = b"") -> None:
         self._key = key
@@ -95,6 +103,7 @@ class Allowed:
                 self._digests.setdefault(mark.digest, []).append(mark)
             else:
                 self._patterns.append(mark)
+        self._sets = _sets(tuple(mark.pattern or "" for mark in self._patterns))
 
     def pardons(self, match: Match, task: UUID | str | None, now: float) -> bool:
         """Whether a mark lets this finding pass at `now`, seconds of the clock that the marks' ends are told in.
@@ -113,9 +122,8 @@ class Allowed:
     def _meant(self, value: str) -> Iterator[Allowance]:
         if self._digests:
             yield from self._digests.get(value_digest(self._key, value), ())
-        for mark in self._patterns:
-            if _matches(mark.pattern or "", value):
-                yield mark
+        for index in _matching(self._sets, value) if self._sets else ():
+            yield self._patterns[index]
 
 
 def value_digest(key: bytes, value: str) -> str:
@@ -226,6 +234,42 @@ def _matches(pattern: str, value: str) -> bool:
     data = value.encode("utf-8", "replace")
     span = _compiled(pattern, latin=False).Match(_re2.RE2.Anchor.ANCHOR_BOTH, data, 0, len(data))[0]
     return bool(span[0] == 0 and span[1] == len(data))
+
+
+@lru_cache(4)
+def _sets(patterns: tuple[str, ...]) -> tuple[tuple[Any, tuple[str, ...]], ...]:
+    """The patterns in sets of TOGETHER, each compared with a value in one pass; the list of a process is read often and
+    seldom another."""
+    options = re2.Options()
+    options.max_mem = SET_MEMORY
+    options.log_errors = False
+    made = []
+    for first in range(0, len(patterns), TOGETHER):
+        some = patterns[first : first + TOGETHER]
+        together = re2.Set.FullMatchSet(options)
+        together.Add(_ANY)
+        for pattern in some:
+            together.Add(pattern)
+        with suppress(re2.error):  # what has no room in a set, each compares by itself
+            together.Compile()
+            made.append((together.Match, some))
+            continue
+        made.append((_none, some))
+    return tuple(made)
+
+
+def _none(_: str) -> list[int]:
+    return []
+
+
+def _matching(sets: Iterable[tuple[Any, tuple[str, ...]]], value: str) -> Iterator[int]:
+    """The places of the patterns that match the whole of `value`, one by one where a set has no memory for it."""
+    text = value.encode("utf-8", "replace").decode()
+    for number, (matching, some) in enumerate(sets):
+        found = matching(text)
+        if 0 not in found:
+            found = [index + 1 for index, pattern in enumerate(some) if _matches(pattern, value)]
+        yield from (number * TOGETHER + index - 1 for index in found if index)
 
 
 @lru_cache(4_096)

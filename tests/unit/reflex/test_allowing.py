@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from engine import reflex
+from engine.reflex import allowing
 from engine.reflex.allowing import Allowance, Allowed, pattern_fault, value_digest, value_fault, witnesses
 from engine.reflex.catalogue import patterns
 from engine.reflex.digests import Match
@@ -86,7 +87,8 @@ WIDE = [
 ]  # fmt: skip
 NARROW = [
     (r"build-[0-9]{10}", None), (r".*@docs\.example\.com", "email"), (r"192\.0\.2\.\d{1,3}", "ipv4"),
-    (r"1700\d{6}", "phone"), (r"7\d\d-\d\d-\d{4}", "ssn"), (r"ignore the previous revision", None), (r"4242 ?4242 ?4242 ?4242", "credit_card"),
+    (r"1700\d{6}", "phone"), (r"7\d\d-\d\d-\d{4}", "ssn"), (r"ignore the previous revision", None),
+    (r"4242 ?4242 ?4242 ?4242", "credit_card"),
 ]  # fmt: skip
 
 
@@ -123,3 +125,28 @@ def test_a_value_is_the_whole_of_what_is_found() -> None:
     assert "email at characters 9 to 24" in value_fault("write to ada@example.org")
     assert value_fault("")
     assert value_fault("x" * 20_481)
+
+
+def test_a_value_is_compared_with_many_patterns_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass for each TOGETHER of them, not one for each; the list may be long, and a text may hold many values."""
+    alone: list[str] = []
+    monkeypatch.setattr(allowing, "_matches", lambda pattern, _: alone.append(pattern))
+    marks = [
+        Allowance("email" if number % 2 else "phone", None, rf"u{number}@corp\.example")
+        for number in range(200)
+    ]
+    allowed = Allowed(marks)
+    told = [allowed.pardons(found(f"u{number}@corp.example"), None, 0.0) for number in range(201)]
+    assert told == [number % 2 == 1 and number < 200 for number in range(201)]
+    assert alone == []
+
+
+@pytest.mark.parametrize("memory", [5_000, 20_000, 40_000, 80_000])
+def test_patterns_count_where_a_set_has_no_memory(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
+    """Then each is compared by itself: what a mark lets pass does not depend on what else is marked."""
+    monkeypatch.setattr(allowing, "SET_MEMORY", memory)
+    allowing._sets.cache_clear()
+    patterns = [rf"(?i)[a-z0-9.]*{number}[a-z0-9.]{{0,40}}x[a-z.]*@corp\.example" for number in range(50, 56)]
+    allowed = Allowed([Allowance(None, None, pattern) for pattern in patterns])
+    assert allowed.pardons(found("q55zzzzx@corp.example"), None, 0.0)
+    assert not allowed.pardons(found("q56zzzzx@corp.example"), None, 0.0)
