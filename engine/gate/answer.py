@@ -14,6 +14,10 @@ from engine.errors import GateUnavailable
 from engine.reflex.edition import pii_kinds
 from engine.reflex.findings import SEVERITIES, UNKNOWN, Hit
 
+OVERLAPPING = 256
+"""How many times its matches may cover a text: each is masked, and digested where it blocks, which takes as long as it
+is wide. Honest ones overlap where several rules find something in one encoded stretch."""
+
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _RULE = re.compile(r"[a-z][a-z0-9_]{0,63}(?:\.[a-z0-9_]{1,64}){0,3}", re.ASCII)
 
@@ -40,7 +44,10 @@ def read(data: bytes, text: str) -> list[Hit]:
     if type(count) is not int or count != len(text):
         _refuse("its `characters` are not those of the text: it judged another text, or counts otherwise")
     pii = [_pii(match, count) for match in _matches(answer, "pii")]
-    return pii + [_injection(match, count) for match in _matches(answer, "injection")]
+    found = pii + [_injection(match, count) for match in _matches(answer, "injection")]
+    if sum(hit.end - hit.start for hit in found) > OVERLAPPING * count:
+        _refuse(f"its matches cover the text more than {OVERLAPPING} times")
+    return found
 
 
 def _matches(answer: dict[str, Any], what: str) -> list[dict[str, Any]]:

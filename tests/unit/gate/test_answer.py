@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.errors import GateUnavailable
-from engine.gate.answer import WrongAnswer, read
+from engine.gate.answer import OVERLAPPING, WrongAnswer, read
 from engine.reflex.findings import UNKNOWN, Hit
 
 TEXT = "mail zoe at once"
@@ -117,3 +117,14 @@ def test_what_is_no_json_is_no_answer(data: bytes) -> None:
     """Whatever the parser makes of it."""
     with pytest.raises(WrongAnswer):
         read(data, TEXT)
+
+
+def test_a_gate_cannot_flood_a_process() -> None:
+    """Matches that lie over each other without end are no answer: each costs what it is wide."""
+    places = [{**PII, "position": 0, "end": len(TEXT)}] * OVERLAPPING
+    one_more = {**ORDER, "end": 1}
+    assert (
+        len(taken(answer(pii_matches=places, injection_matches=[], injection_detected=False))) == OVERLAPPING
+    )
+    with pytest.raises(WrongAnswer, match="cover"):
+        taken(answer(pii_matches=places, injection_matches=[one_more]))
