@@ -49,7 +49,7 @@ _TOKEN_FORM = re.compile(r"[!-~]+", re.ASCII)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ABOUT_THE_TEXT = frozenset({400, 413, 422})
 _HINTS = {
-    401: f": it does not know the token in the secret {TOKEN}",
+    401: f": the secret {TOKEN} holds no token that it knows",
     403: f": the agent of the token in the secret {TOKEN} lacks the scope reflex:use",
     404: ": DUEWORK_REFLEX_URL does not lead to a gate",
     413: ": the text is too large for it",

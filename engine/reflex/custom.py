@@ -14,9 +14,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -156,9 +157,7 @@ class _Row:
         for member, value in self.given.items():
             kind: Any = _MEMBERS.get(member)
             if kind is None:
-                yield self.problem(
-                    member, f"{member!r} is no member of a row; they are {', '.join(_MEMBERS)}"
-                )
+                yield self.problem(member, f"{member!r} is no member of a row{_meant(member, _MEMBERS)}")
             elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 yield self.problem(member, f"{member} is of another type")
             elif kind is list and not all(isinstance(each, str) and each for each in value):
@@ -191,9 +190,7 @@ class _Row:
     def _measures(self) -> Iterator[Problem]:
         check = self.given.get("check", "")
         if check not in CHECKS:
-            yield self.problem(
-                "check", f"there is no check {check!r}; there are {', '.join(filter(None, CHECKS))}"
-            )
+            yield self.problem("check", f"there is no check {check!r}{_meant(check, filter(None, CHECKS))}")
         if not 0 < self.given.get("confidence", 1) <= 1:
             yield self.problem("confidence", "confidence is above 0 and at most 1")
         if self.given.get("reach", 32) not in _REACH:
@@ -209,22 +206,26 @@ class _Row:
         except KeyError as error:
             yield self.problem(member, f"{member}: there is no fragment {error}")
             return
-        fault = regex_fault(regex, groups=1 if member == "regex" else LONGEST_REGEX)
-        if fault and not self.given.get("written"):
+        groups = 1 if member == "regex" else LONGEST_REGEX
+        fault = regex_fault(regex, groups=groups, utf8=self.given.get("written", False))
+        if fault:
             yield self.problem(member, f"{member}: {fault}")
 
 
-def regex_fault(regex: str, *, groups: int = 1) -> str:
-    """What keeps an expression from being one of the gate's; "" if nothing does."""
+def regex_fault(regex: str, *, groups: int = 1, utf8: bool = False, largest: int = LARGEST_PROGRAM) -> str:
+    """What keeps an expression from being one of the gate's; "" if nothing does.
+
+    `utf8` is for what is compared with texts as they are: classes as \\pL are a hundred times larger there.
+    """
     if len(regex) > LONGEST_REGEX:
         return f"{len(regex)} characters; at most {LONGEST_REGEX} are taken"
-    if not regex.isascii():
+    if not utf8 and not regex.isascii():
         return "only ASCII: texts are matched with look-alikes and accents undone, other signs are never seen"
-    compiled = _re2.RE2(regex.encode(), _options())
+    compiled = _re2.RE2(regex.encode(), _options(utf8=utf8))
     if not compiled.ok():
         return f"not RE2: {compiled.error().decode(errors='replace')} (RE2 has no look-around and no back-references)"
-    if compiled.ProgramSize() > LARGEST_PROGRAM:
-        return f"too large: {compiled.ProgramSize()} instructions, at most {LARGEST_PROGRAM}; use smaller repetitions"
+    if compiled.ProgramSize() > largest:
+        return f"too large: {compiled.ProgramSize()} instructions, at most {largest}; use smaller repetitions"
     if compiled.NumberOfCapturingGroups() > groups:
         return "more than one group: the one group is the value, write others as (?:…)"
     if any(_empty(compiled, text) for text in _EMPTY_IN):
@@ -244,11 +245,19 @@ def _empty(compiled: Any, text: bytes) -> bool:
     return False
 
 
-def _options() -> Any:
+def _options(*, utf8: bool) -> Any:
     options = _re2.RE2.Options()
-    options.encoding = _re2.RE2.Options.Encoding.LATIN1
+    encodings = _re2.RE2.Options.Encoding
+    options.encoding = encodings.UTF8 if utf8 else encodings.LATIN1
     options.log_errors = False
     return options
+
+
+def _meant(word: object, known: Iterable[str]) -> str:
+    """The nearest of the known names, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(str(word), names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
 
 
 def _any_of(words: list[str]) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.output import confirm, say
+from ops.cli.output import confirm, given_text, say
 from ops.cli.remote import Remote, path, remote
-from ops.cli.tasks import Yes
+from ops.cli.tasks import Limit, Yes
 
 COLUMNS = ("id", "form", "pattern", "kind", "task", "status", "expires_at", "author", "reason")
 
@@ -38,7 +38,7 @@ def allow(
         raise typer.BadParameter("give a file with the value (- for standard input), or --pattern")
     given = {"reason": reason, "pattern": pattern, "kind": kind, "task": task, "expires_in": lasts}
     if value is not None:
-        given["value"] = _read(value).removesuffix("\n").removesuffix("\r")
+        given["value"] = given_text(value).removesuffix("\n").removesuffix("\r")
     body = {name: each for name, each in given.items() if each is not None}
     api.show(api.post("/reflex/allowances", body), *COLUMNS)
     say("it counts in all processes within seconds; `duework reflex disallow ID` takes it back")
@@ -49,7 +49,7 @@ def allowed(
     api: Remote,
     task: Annotated[str | None, typer.Option("--task", help="Only marks for this task.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Expired and revoked ones as well.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    limit: Limit = 50,
 ) -> None:
     """List what is marked as false positives, newest first."""
     status = None if every else "standing"
@@ -66,12 +66,3 @@ def disallow(
     confirm(f"Take {allowance} back?", yes)
     api.send("DELETE", path("reflex", "allowances", allowance))
     say("taken back")
-
-
-def _read(source: Path) -> str:
-    if str(source) == "-":
-        return typer.get_text_stream("stdin").read()
-    try:
-        return source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{source} cannot be read as text", param_hint="FILE") from error

@@ -12,7 +12,7 @@ from engine.reflex.edition import Edition, edition, read_edition
 from engine.reflex.findings import mark
 from engine.reflex.proof import prove
 from ops.cli.exits import Exit
-from ops.cli.output import Format, Output, say
+from ops.cli.output import Format, Output, given_text, say
 from ops.cli.remote import Shape
 
 COLUMNS = ("kind", "action", "severity", "confidence", "start", "end", "masked", "rule")
@@ -25,8 +25,7 @@ def check(
     output: Shape = Format.TABLE,
 ) -> None:
     """Judge a text by the default policy: kinds and places, never the values. Exit code 7 when it is blocked."""
-    text = typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    verdict = judge(text, DEFAULT_POLICY)
+    verdict = judge(given_text(path), DEFAULT_POLICY)
     if output is Format.TABLE:
         findings = [finding.as_dict() for finding in verdict.findings]
         if findings:

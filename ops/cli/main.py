@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from engine.errors import DueworkError
+from engine.errors import DueworkError, Problem
 from ops.cli import exits, tree
 from ops.cli.output import masked
 
@@ -47,12 +47,18 @@ def report(error: DueworkError) -> None:
         error = DueworkError(masked(error.message), [masked(each) for each in error.errors])
     print(f"error: {error.message}", file=sys.stderr)
     for problem in error.errors:
-        if problem.detail == error.message and problem.line is None and not problem.pointer:
+        if problem.line is None and len(error.errors) == 1 and _told(problem, error.message):
             continue
         place = problem.pointer or "/"
         if problem.line is not None:
             place += f" (line {problem.line}, column {problem.column})"
         print(f"  {place}: {problem.detail} [{problem.code}]", file=sys.stderr)
+
+
+def _told(problem: Problem, message: str) -> bool:
+    """Whether the one sentence says all of the one problem: its words, and what its place is called."""
+    names = [name for name in problem.pointer.split("/") if name and not name.isdigit()]
+    return problem.detail in message and all(name in message for name in names[-1:])
 
 
 def _refuse(error: typer.TyperException) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import repeat
 from numbers import Number
+from pathlib import Path
 from typing import Any, overload
 
 import typer
@@ -81,6 +82,16 @@ def masked(told: str | Problem) -> str | Problem:
 def say(words: str) -> None:
     """Words for the person at the terminal, on stderr."""
     print(words, file=sys.stderr)
+
+
+def given_text(source: Path) -> str:
+    """The text of a file, or of standard input for `-`. A file that is no text, or not there, is wrong usage."""
+    if str(source) == "-":
+        return typer.get_text_stream("stdin").read()
+    try:
+        return source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{source} cannot be read as text", param_hint="FILE") from error
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -44,11 +44,13 @@ def release(
     findings = _held(api, run_id)
     chosen = [each for each in findings if finding is None or each["digest"] in finding]
     digests = finding or sorted({each["digest"] for each in findings})
-    say(f"run {run_id} is held for")
+    if chosen:
+        say(f"run {run_id} is held for")
     for each in chosen:
         say(f"  {each['digest']}  {described(each)}")
     confirm("Let this pass, and go on with the run?", yes)
     api.show(api.post(path("runs", run_id, "release"), {"reason": reason, "findings": digests}), *COLUMNS)
+    say(f"`duework run watch {run_id}` follows it; what else the gate finds holds it again")
 
 
 @remote
@@ -71,8 +73,13 @@ def described(finding: dict[str, Any]) -> str:
 def _held(api: Remote, run_id: str) -> list[dict[str, Any]]:
     """What is named to the server is what was shown here: if it has changed meanwhile, nothing is released."""
     rows = api.get("/quarantine", run_id=run_id)["items"]
-    if not rows:
-        run = api.get(path("runs", run_id))
-        raise Conflict(f"run {run_id} is {run['status']} and not held: there is nothing to release")
-    findings: list[dict[str, Any]] = rows[0]["findings"]
-    return findings
+    if rows:
+        return list(rows[0]["findings"])
+    run = api.get(path("runs", run_id))
+    refused = [each for each in run["quarantine"] if each["status"] == "refused"]
+    if refused:
+        who, when = refused[-1]["decided_by"], refused[-1]["decided_at"]
+        raise Conflict(
+            f"run {run_id} was refused by {who} at {when}, for good; `duework run retry` runs it anew"
+        )
+    raise Conflict(f"run {run_id} is {run['status']} and not held: there is nothing to release")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from engine.errors import Problem, ValidationFailed
 from ops.cli import tree
-from ops.cli.main import run
+from ops.cli.main import report, run
 
 COMMANDS = [words for words, _ in tree.walk()]
 
@@ -88,3 +90,28 @@ def test_version_imports_no_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1] == "[]"
+
+
+def test_a_text_that_cannot_be_read_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is not there is told in one line, with no traceback."""
+    assert run(["reflex", "check", str(tmp_path / "none.txt")]) == 2
+    assert "none.txt cannot be read as text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "pointer", "lines"),
+    [
+        ("the mark is not valid: /pattern: too wide", "/pattern", 1),
+        ("kinds.toml: row 1: regex: too wide", "/pattern/0/regex", 1),
+        ("the mark is not valid", "/pattern", 2),
+        ("too wide", "/pattern", 2),
+    ],
+)
+def test_nothing_is_told_twice(
+    message: str, pointer: str, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A problem has a line of its own only where the sentence above lacks its words or its place."""
+    report(ValidationFailed(message, [Problem("refused", "too wide", pointer)]))
+    assert len(capsys.readouterr().err.splitlines()) == lines
