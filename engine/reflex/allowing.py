@@ -33,6 +33,8 @@ from engine.reflex.findings import UNKNOWN
 
 LONGEST_PATTERN = 500
 """Characters of a pattern, at most."""
+LARGEST_PROGRAM = 2_000
+"""Instructions that RE2 may need for a pattern: what it takes to compare it with a value grows with both."""
 LONGEST_VALUE = 20_480
 """Characters of a value, at most: nothing longer is found as one."""
 
@@ -146,7 +148,9 @@ def pattern_fault(pattern: str, kind: str | None) -> str:
     """Why this pattern may not be a mark for `kind` (None: for all); "" where it may."""
     if len(pattern) > LONGEST_PATTERN:
         return f"a pattern has at most {LONGEST_PATTERN} characters"
-    fault = regex_fault(pattern, groups=LONGEST_PATTERN)
+    if not pattern.isascii():
+        return "a pattern is ASCII: how wide it is could not be told of other scripts; allow exact values"
+    fault = regex_fault(pattern, groups=LONGEST_PATTERN, utf8=True, largest=LARGEST_PROGRAM)
     if fault:
         return fault
     if any(hit.category == "pii" for text in (pattern, pattern.replace("\\", "")) for hit in hits(text)):
@@ -232,8 +236,8 @@ def _has_form(regex: str, value: str) -> bool:
 
 def _matches(pattern: str, value: str) -> bool:
     data = value.encode("utf-8", "replace")
-    span = _compiled(pattern, latin=False).Match(_re2.RE2.Anchor.ANCHOR_BOTH, data, 0, len(data))[0]
-    return bool(span[0] == 0 and span[1] == len(data))
+    spans = _compiled(pattern, latin=False).Match(_re2.RE2.Anchor.ANCHOR_BOTH, data, 0, len(data))
+    return bool(spans and spans[0] == (0, len(data)))
 
 
 @lru_cache(4)
@@ -247,10 +251,10 @@ def _sets(patterns: tuple[str, ...]) -> tuple[tuple[Any, tuple[str, ...]], ...]:
     for first in range(0, len(patterns), TOGETHER):
         some = patterns[first : first + TOGETHER]
         together = re2.Set.FullMatchSet(options)
-        together.Add(_ANY)
-        for pattern in some:
-            together.Add(pattern)
-        with suppress(re2.error):  # what has no room in a set, each compares by itself
+        with suppress(re2.error):  # what has no room in a set, or no place, each compares by itself
+            together.Add(_ANY)
+            for pattern in some:
+                together.Add(pattern)
             together.Compile()
             made.append((together.Match, some))
             continue

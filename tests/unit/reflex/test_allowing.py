@@ -104,6 +104,14 @@ def test_narrow_patterns_are_taken(pattern: str, kind: str | None) -> None:
     assert pattern_fault(pattern, kind) == ""
 
 
+def test_a_pattern_is_as_small_as_what_it_is_compared_with_needs() -> None:
+    """Texts are compared as they are, where a class of letters has hundreds of ranges."""
+    assert "too large" in pattern_fault(r"ci-\pL{40}", "email")
+    assert pattern_fault(r"ci-\pL{900}", None).startswith("not RE2")
+    assert "too large" in pattern_fault(r"ci-[a-z]{999}[0-9]{999}[a-z]{999}", None)
+    assert pattern_fault(r"ci-[a-z]{9}\pL", None) == ""
+
+
 @pytest.mark.parametrize("pattern", ["(", "(?=a)b", r"(a)\1", "a" * 501, "Ж+", r"ada\@example\.org"])
 def test_unusable_patterns_are_refused(pattern: str) -> None:
     """No RE2, too long, or personal data itself: that would be stored as it is."""
@@ -147,6 +155,6 @@ def test_patterns_count_where_a_set_has_no_memory(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(allowing, "SET_MEMORY", memory)
     allowing._sets.cache_clear()
     patterns = [rf"(?i)[a-z0-9.]*{number}[a-z0-9.]{{0,40}}x[a-z.]*@corp\.example" for number in range(50, 56)]
-    allowed = Allowed([Allowance(None, None, pattern) for pattern in patterns])
+    allowed = Allowed([Allowance(None, None, pattern) for pattern in (*patterns, r"\pL{900}")])
     assert allowed.pardons(found("q55zzzzx@corp.example"), None, 0.0)
     assert not allowed.pardons(found("q56zzzzx@corp.example"), None, 0.0)

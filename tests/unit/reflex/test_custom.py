@@ -248,3 +248,12 @@ def test_settings_cannot_name_another_file() -> None:
 def test_the_packages_rows_are_what_is_judged_by_otherwise() -> None:
     """Without a file the edition is the package's rows and nothing else."""
     assert Edition().rows == patterns()
+
+
+@pytest.mark.parametrize(
+    ("regex", "fault"), [("(вы", "not RE2"), ("(?:вы)*", "empty"), (r"(?:\pL\pN){200}", "too large")]
+)
+def test_rows_for_other_scripts_are_proven_too(regex: str, fault: str) -> None:
+    """They are compared with texts as they are; what would stop the matcher is a fault of the file like others."""
+    row = "name = 'x.y'\nfamily = 'tool_abuse'\nseverity = 'high'\nwritten = true\nmatch = ['«вы все»']\n"
+    assert fault in refused(f"[[pattern]]\nregex = '{regex}'\n{row}")
