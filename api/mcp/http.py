@@ -7,6 +7,7 @@ no stream is held open. The SDK is loaded when somebody asks for the first time;
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -14,12 +15,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api import auth
 from api.operations import Resources
-from engine import db
+from engine import db, reflex
 from engine.errors import NotFound
 from engine.store.agents import Agent
 
@@ -55,7 +57,8 @@ class McpEndpoint:
         finally:
             if self._running is not None and self._stop is not None:
                 self._stop.set()
-                await self._running
+                await asyncio.wait([self._running])
+            self._manager = self._running = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -66,14 +69,14 @@ class McpEndpoint:
         request.state.agent = agent.name
         request.state.mcp_agent = agent
         manager = await self._ready(resources)
-        await manager.handle_request(scope, receive, send)
+        await manager.handle_request(scope, receive, _Masked(send))
 
     async def _ready(self, resources: Resources) -> Any:
         """The SDK's own handler of requests, started once. Raises NotFound where the SDK is not installed."""
         if find_spec("mcp") is None:
             raise NotFound("this API serves no MCP: install duework[mcp] where it runs")
         async with self._asked:
-            if self._manager is None:
+            if self._manager is None or self._running is None or self._running.done():
                 server = await asyncio.to_thread(import_module, "api.mcp.server")
                 managers = await asyncio.to_thread(import_module, "mcp.server.streamable_http_manager")
                 made = managers.StreamableHTTPSessionManager(
@@ -87,6 +90,49 @@ class McpEndpoint:
                 await up.wait()
                 self._manager = made
         return self._manager
+
+
+class _Masked:
+    """The way out of one request: what the SDK says of an error quotes what was sent, so it is masked."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message | None = None
+        self._body: list[bytes] = []
+
+    async def __call__(self, message: Message) -> None:
+        """Hold the answer back until it is whole, and pass it on."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body.append(message.get("body", b""))
+        if message.get("more_body") or self._start is None:
+            return
+        body = _masked(b"".join(self._body))
+        MutableHeaders(raw=self._start["headers"])["content-length"] = str(len(body))
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _masked(body: bytes) -> bytes:
+    """An answer without its error's private values; any other is as it was."""
+    if b'"error"' not in body:
+        return body
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return reflex.mask(body.decode("utf-8", "replace")).encode()
+    if not isinstance(answer, dict) or "error" not in answer:
+        return body
+    return json.dumps(answer | {"error": _throughout(answer["error"])}).encode()
+
+
+def _throughout(value: Any) -> Any:
+    if isinstance(value, str):
+        return reflex.mask(value)
+    if isinstance(value, dict):
+        return {reflex.mask(name): _throughout(member) for name, member in value.items()}
+    return [_throughout(item) for item in value] if isinstance(value, list) else value
 
 
 async def _held(manager: Any, up: asyncio.Event, stop: asyncio.Event) -> None:

@@ -21,7 +21,8 @@ WAIT = {
     "maximum": 60,
     "description": "Seconds to wait for the run's end, at most.",
 }
-PLACE = {"type": "string", "minLength": 1, "maxLength": 200}
+PLACE = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^/]*[^/.][^/]*$"}
+"""One segment of a path. A slash or nothing but dots would lead to another operation than the tool's."""
 DEFINITION = {
     "type": ["object", "string"],
     "description": "The pipeline: an object as in schemas/pipeline-v1.json, or YAML text.",

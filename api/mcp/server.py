@@ -8,6 +8,7 @@ to mend it, for the model that made the call.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,7 @@ INSTRUCTIONS = (
 )
 KEY = "duework/idempotency-key"
 """In `_meta` of a call: the same call again, as after a lost answer. duework's own client sends it."""
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ def made(send: Send, allows: Allows, version: str) -> Server[Any]:
             lines = (f"{each.pointer or '/'}: {each.detail}" for each in problems)
             return _failed(f"the arguments of {offer.name} are not valid", lines)
         meta = context.meta or {}
+        key = meta.get(KEY)
+        if key is not None and not (isinstance(key, str) and _KEY.fullmatch(key)):
+            return _failed(f"{KEY} in _meta must be 1 to 255 visible ASCII characters")
         return _answer(await send(context, asked(offer, arguments, meta)))
 
     return Server(
@@ -103,7 +108,7 @@ def listed(allows: Callable[[str], bool]) -> Iterable[Tool]:
 
 
 def asked(offer: Offer, arguments: Mapping[str, Any], meta: Mapping[str, Any]) -> Asked:
-    """The request that a call stands for; `arguments` have been checked."""
+    """The request that a call stands for; `arguments` and `meta` have been checked."""
     left = dict(arguments)
     operation = offer.operation
     path = operation.path
@@ -114,7 +119,7 @@ def asked(offer: Offer, arguments: Mapping[str, Any], meta: Mapping[str, Any]) -
     headers = {"Accept": "application/json"}
     if offer.wait and "wait_seconds" in left:
         headers["Prefer"] = f"wait={left.pop('wait_seconds')}"
-    if operation.keyed and isinstance(meta.get(KEY), str):
+    if operation.keyed and KEY in meta:
         headers["Idempotency-Key"] = meta[KEY]
     content = b""
     if operation.method != "GET" and (offer.given_whole or operation.body):

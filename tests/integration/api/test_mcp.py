@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,8 +14,10 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, RequestParamsMeta
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from api.mcp import offers
+from api.mcp.http import McpEndpoint
 from api.mcp.server import KEY
 from engine.contract import compile_schema
 from engine.db import Connection
@@ -97,7 +100,12 @@ def test_each_offer_has_sound_schemas(offer: offers.Offer) -> None:
     [
         ("get_run", {}, ["the arguments of get_run are not valid", "run_id"]),
         ("get_run", {"run_id": "x"}, ["not_found", "a UUID"]),
-        ("get_task", {"task": "../agents"}, ["not_found"]),
+        ("get_task", {"task": "../agents"}, ["the arguments of get_task are not valid", "/task"]),
+        ("get_task", {"task": "job/next"}, ["/task"]),
+        ("get_run", {"run_id": "stats/summary"}, ["/run_id"]),
+        ("get_task", {"task": "job/"}, ["/task"]),
+        ("get_task", {"task": ".."}, ["/task"]),
+        ("get_tool", {"address": "."}, ["/address"]),
         ("run_task", {"task": "job", "wait_seconds": 0}, ["/wait_seconds"]),
         ("run_task", {"task": "job", "params": {"to": PRIVATE}}, ["gate_blocked", "/to"]),
         ("run_task", {"task": "nobody"}, ["not_found", "duework task list"]),
@@ -129,6 +137,49 @@ async def test_the_same_call_again_is_the_same_run(app: Starlette, conn: Connect
         first, again = [await mcp.call_tool("run_task", {"task": "job"}, meta=meta) for _ in range(2)]
     assert first.structured_content == again.structured_content
     assert await one(conn, "SELECT count(*) FROM duework.due_work") == 1
+
+
+@pytest.mark.parametrize("key", ["\u00e9", "a b", "a\r\nX-Other: b", "", "x" * 256, 7])
+async def test_a_key_that_is_none_is_refused(app: Starlette, conn: Connection, key: object) -> None:
+    """Whatever stands there: nothing is done, as a repeat would do it twice."""
+    async with agent(app, SYSTEM) as mcp:
+        await mcp.call_tool("create_task", {"definition": pipeline()})
+        result = await mcp.call_tool("run_task", {"task": "job"}, meta=cast(RequestParamsMeta, {KEY: key}))
+    assert result.is_error
+    assert "visible ASCII" in told(result)
+    assert await one(conn, "SELECT count(*) FROM duework.due_work") == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"jsonrpc": "2.0", "id": PRIVATE, "method": f"nothing/{PRIVATE}"}),
+        (200, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": [PRIVATE]}}),
+        (400, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": PRIVATE}),
+        (400, [{"method": PRIVATE}]),
+    ],
+)
+async def test_errors_of_the_protocol_are_masked(api: httpx2.AsyncClient, status: int, body: Any) -> None:
+    """They would quote what was sent; the request's id is the caller's, and comes back as it is."""
+    accept = {"Accept": "application/json, text/event-stream"}
+    answer = await api.post("/mcp", json=body, headers=accept)
+    assert answer.status_code == status, answer.text
+    found = answer.json()
+    assert found["error"]["message"]
+    assert PRIVATE not in json.dumps(found["error"])
+    assert found["id"] in (PRIVATE, 1, None)
+
+
+async def test_the_endpoint_comes_up_again_after_its_end(app: Starlette, api: httpx2.AsyncClient) -> None:
+    """Whatever ended what the SDK keeps running, the next request starts it anew."""
+    (endpoint,) = [route.app for route in app.routes if isinstance(route, Route) and route.path == "/mcp"]
+    assert isinstance(endpoint, McpEndpoint)
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    accept = {"Accept": "application/json, text/event-stream"}
+    for _ in range(2):
+        async with endpoint.open():
+            answers = await asyncio.gather(*(api.post("/mcp", json=body, headers=accept) for _ in range(3)))
+            assert [answer.status_code for answer in answers] == [200] * 3
 
 
 async def test_a_change_is_in_the_audit_log_under_the_agents_name(app: Starlette, conn: Connection) -> None:
