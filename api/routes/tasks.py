@@ -218,7 +218,7 @@ def _asked(call: Call, run: dict[str, Any], message: str) -> Answer:
             applied = headers | {"Preference-Applied": f"wait={wish.wait}"}
             return Answer(_seen(run, "the run has not finished yet; it goes on"), status, applied)
         ended = row | {"deduplicated": run["deduplicated"]}
-        shown = _seen(_standing(call, ended), f"the run has {row['status']}")
+        shown = _seen(_standing(call, ended), f"the run has ended: {row['status']}")
         return Answer(shown, 200, headers | {"Preference-Applied": f"wait={wish.wait}"})
 
     return Answer(queued.body, queued.status, queued.headers, follow=follow)

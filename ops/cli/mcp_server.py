@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import version
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-from mcp.server.stdio import stdio_server
 
-from api.mcp.server import Asked, made
+from engine.errors import NotFound
 from ops.cli.output import say
 from ops.cli.remote import PATIENCE, Server, Token, target
+
+if TYPE_CHECKING:
+    from api.mcp.server import Asked  # the SDK is an extra
 
 LONGEST = 60  # seconds that a call may ask the API to wait
 
@@ -21,10 +24,16 @@ def serve(server: Server = None, token: Token = None) -> None:
 
     The API itself serves the same at /mcp, over HTTP.
     """
+    if find_spec("mcp") is None:
+        raise NotFound("the MCP SDK is not installed here: install duework[mcp]")
     asyncio.run(_serve(server, token))
 
 
 async def _serve(server: str | None, token: str | None) -> None:
+    from mcp.server.stdio import stdio_server
+
+    from api.mcp.server import made
+
     given = target(server, token)
     timeout = PATIENCE + LONGEST
     async with httpx2.AsyncClient(

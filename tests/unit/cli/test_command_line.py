@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Problem, ValidationFailed
-from ops.cli import tree
+from ops.cli import mcp_server, tree
 from ops.cli.main import report, run
 
 COMMANDS = [words for words, _ in tree.walk()]
@@ -115,3 +115,12 @@ def test_nothing_is_told_twice(
     """A problem has a line of its own only where the sentence above lacks its words or its place."""
     report(ValidationFailed(message, [Problem("refused", "too wide", pointer)]))
     assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+def test_mcp_without_its_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The SDK is an extra; without it the command names it and ends."""
+    monkeypatch.setattr(mcp_server, "find_spec", lambda _: None)
+    assert run(["mcp", "serve"]) == 4
+    assert "install duework[mcp]" in capsys.readouterr().err
