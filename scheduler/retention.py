@@ -19,9 +19,10 @@ async def maintain(pool: Pool, settings: Settings) -> None:
     if row and row["gone"]:
         log = telemetry.logger("scheduler.retention")
         log.info("history.dropped", partitions=row["gone"])
-    if settings.audit_retention:
+    gone = bool(settings.audit_retention)
+    while gone:
         async with db.transaction(pool) as conn:
-            await audit.drop(conn, settings.audit_retention)
+            gone = await audit.drop(conn, settings.audit_retention) > 0
     async with db.transaction(pool) as conn:
         await db.execute(conn, "forget_held", {"older_than": settings.retention})
         await db.execute(conn, "forget_keys")

@@ -28,7 +28,10 @@ async def seal(conn: Connection, *, limit: int = 10_000) -> int:
 
 
 async def drop(conn: Connection, older_than: timedelta) -> int:
-    """Drop the lines of batches sealed longer ago than that, how many; the seals stay, and a line says so."""
+    """Drop lines of batches sealed longer ago than that, how many; the seals stay, and a line says so.
+
+    It drops some 20,000 at most: call it, each time in a transaction of its own, until there are none.
+    """
     row = await db.fetch_one(conn, "drop_audit", {"older_than": older_than})
     return int(row["gone"]) if row else 0
 

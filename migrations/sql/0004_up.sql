@@ -18,15 +18,17 @@ CREATE INDEX audit_log_unsealed ON duework.audit_log (id) WHERE seal IS NULL;
 CREATE INDEX audit_log_seal ON duework.audit_log (seal) WHERE seal IS NOT NULL;
 
 CREATE FUNCTION duework.guard_audit() RETURNS trigger LANGUAGE plpgsql AS $$
--- A new line is of now, and not sealed. A line may get its seal, once, and nothing else of it may change. A line may go
--- when its seal says that the batch was dropped: the seal stays, and the chain goes on from it.
+-- A new line is of now, and not sealed. A line may get its seal, once, and nothing else of it may change; the seal is
+-- written after its lines, so that none gets into a batch that is closed. A line may go when its seal says that the batch
+-- was dropped: the seal stays, and the chain goes on from it.
 BEGIN
   IF TG_OP = 'INSERT' THEN
     NEW.at := now();
     NEW.seal := NULL;
     RETURN NEW;
   ELSIF TG_OP = 'UPDATE' AND OLD.seal IS NULL AND NEW.seal IS NOT NULL
-        AND to_jsonb(NEW) - 'seal' = to_jsonb(OLD) - 'seal' THEN
+        AND to_jsonb(NEW) - 'seal' = to_jsonb(OLD) - 'seal'
+        AND NOT EXISTS (SELECT FROM duework.audit_seal s WHERE s.number = NEW.seal) THEN
     RETURN NEW;
   ELSIF TG_OP = 'DELETE'
         AND EXISTS (SELECT FROM duework.audit_seal s WHERE s.number = OLD.seal AND s.dropped_at IS NOT NULL) THEN
@@ -77,8 +79,9 @@ BEGIN
     fresh := 1;
     before := decode(repeat('00', 32), 'hex');
   END IF;
+  -- By place, not by id: for a number of lines that the planner cannot know it would read the whole log to join them.
   UPDATE duework.audit_log a SET seal = fresh
-  WHERE a.id IN (SELECT u.id FROM duework.audit_log u WHERE u.seal IS NULL ORDER BY u.id LIMIT most);
+  WHERE a.ctid = ANY (ARRAY(SELECT u.ctid FROM duework.audit_log u WHERE u.seal IS NULL ORDER BY u.id LIMIT most));
   GET DIAGNOSTICS sealed = ROW_COUNT;
   IF sealed > 0 THEN
     INSERT INTO duework.audit_seal (number, previous, digest, lines)
@@ -93,17 +96,17 @@ CREATE FUNCTION duework.audit_faults() RETURNS TABLE (number bigint, fault text)
   SELECT s.number,
          CASE WHEN s.number <> s.place THEN 'the seal before it is gone'
               WHEN s.previous IS DISTINCT FROM s.expected THEN 'it does not follow the seal before it'
-              WHEN s.dropped_at IS NOT NULL THEN NULL
               WHEN l.lines <> s.lines THEN format('%s lines instead of %s', l.lines, s.lines)
               WHEN duework.audit_digest(s.number, s.previous) <> s.digest THEN 'a line, or the seal, was changed'
          END AS fault
-  FROM (SELECT q.*, coalesce(lag(q.number) OVER w, 0) + 1 AS place,
+  FROM (SELECT q.number, q.previous, q.digest, q.dropped_at, CASE WHEN q.dropped_at IS NULL THEN q.lines ELSE 0 END AS lines,
+               coalesce(lag(q.number) OVER w, 0) + 1 AS place,
                coalesce(lag(q.digest) OVER w, decode(repeat('00', 32), 'hex')) AS expected
         FROM duework.audit_seal q WINDOW w AS (ORDER BY q.number)) s
   CROSS JOIN LATERAL (SELECT count(*) AS lines FROM duework.audit_log a WHERE a.seal = s.number) l
   WHERE s.number <> s.place OR s.previous IS DISTINCT FROM s.expected
-     OR (s.dropped_at IS NULL
-         AND (l.lines <> s.lines OR duework.audit_digest(s.number, s.previous) <> s.digest))
+     OR l.lines <> s.lines
+     OR (s.dropped_at IS NULL AND duework.audit_digest(s.number, s.previous) <> s.digest)
   UNION ALL
   SELECT a.seal, 'its seal is gone'
   FROM duework.audit_log a
@@ -113,7 +116,7 @@ CREATE FUNCTION duework.audit_faults() RETURNS TABLE (number bigint, fault text)
 $$;
 
 CREATE FUNCTION duework.drop_audit(older_than interval) RETURNS bigint LANGUAGE plpgsql AS $$
--- Drop the lines of batches that were sealed longer ago than that; how many lines went.
+-- Drop the lines of batches that were sealed longer ago than that, some 20,000 of them at once; how many lines went.
 -- Promises: the seals stay, so that the lines after them can be held against them for ever; a batch goes whole, and only
 -- while it fits its seal: what was tampered with is not covered up. Locks: the sealer's. Fence: none.
 DECLARE
@@ -131,6 +134,7 @@ BEGIN
     DELETE FROM duework.audit_log a WHERE a.seal = batch.number;
     GET DIAGNOSTICS part = ROW_COUNT;
     gone := gone + part;
+    EXIT WHEN gone >= 20000; -- the whole past in one statement would end at its timeout, and begin anew for ever
   END LOOP;
   IF gone > 0 THEN
     INSERT INTO duework.audit_log (actor, action, subject, details)

@@ -14,6 +14,7 @@ from engine import db
 from engine.db import Connection
 from engine.store import audit
 from ops.cli.main import run
+from scheduler.retention import maintain
 from scheduler.sealer import seal
 from tests.factories import rows
 from tests.processes import settings_for
@@ -89,6 +90,7 @@ async def test_whatever_is_done_is_found(conn: Connection, statement: str, found
         "DELETE FROM duework.audit_seal",
         "TRUNCATE duework.audit_seal",
         "UPDATE duework.audit_log SET seal = 1, actor = 'eve' WHERE seal IS NULL",
+        "UPDATE duework.audit_log SET seal = 1 WHERE seal IS NULL",
     ],
 )
 async def test_the_log_refuses_to_be_changed(conn: Connection, statement: str) -> None:
@@ -153,6 +155,52 @@ async def test_lines_dropped_by_age_leave_their_seals(conn: Connection) -> None:
     assert [row["number"] for row in await audit.faults(conn)] == [2]
     await tamper(conn, "DELETE FROM duework.audit_seal WHERE number = 1")
     assert {row["number"] for row in await audit.faults(conn)} == {2}
+
+
+async def test_nothing_hides_in_a_batch_that_was_dropped(conn: Connection) -> None:
+    """A line cannot be put there to be deleted with it; and one that the owner put there is found."""
+    await three_batches(conn)
+    assert await audit.drop(conn, timedelta(0)) == 6
+    for statement in (
+        "UPDATE duework.audit_log SET seal = 2 WHERE action = 'audit.dropped'",
+        "DELETE FROM duework.audit_log WHERE action = 'audit.dropped'",
+    ):
+        with pytest.raises(RestrictViolation, match="append-only"):
+            await rows(conn, statement)
+    await tamper(conn, "UPDATE duework.audit_log SET seal = 2 WHERE action = 'audit.dropped'")
+    assert await audit.faults(conn) == [{"number": 2, "fault": "1 lines instead of 0"}]
+
+
+async def test_the_past_is_dropped_in_parts(conn: Connection, database_url: str) -> None:
+    """However much of it there is, no statement takes longer than it may; retention goes on to the end."""
+    many = "INSERT INTO duework.audit_log (actor, action, subject) SELECT 'a', 'b.c', 'd' FROM generate_series(1, %s)"
+    await conn.execute(many, [30_000])
+    while await audit.seal(conn, limit=10_000):
+        pass
+    assert await audit.drop(conn, timedelta(0)) == 20_000
+    settings = settings_for(database_url, audit_retention=timedelta(microseconds=1))
+    async with db.pool(settings, "retention", size=1) as pool:
+        await maintain(pool, settings)
+    left = await rows(conn, "SELECT DISTINCT action FROM duework.audit")
+    assert left == [{"action": "audit.dropped"}]
+    assert await audit.faults(conn) == []
+
+
+async def test_a_seal_reads_what_it_seals_and_not_the_log(conn: Connection) -> None:
+    """Lines that are sealed already are looked at no more, however many there are."""
+    many = "INSERT INTO duework.audit_log (actor, action, subject) SELECT 'a', 'b.c', 'd' FROM generate_series(1, %s)"
+    await conn.execute(many, [10_000])
+    while await audit.seal(conn, limit=200):
+        pass
+    await conn.execute("ANALYZE duework.audit_log")
+    scans = "SELECT pg_stat_get_xact_numscans('duework.audit_log'::regclass) AS scans"
+    read = "SELECT pg_stat_get_xact_tuples_returned('duework.audit_log'::regclass) AS lines"
+    async with conn.transaction():
+        await audit.write(conn, "ada", "d.one", "task:1")
+        await audit.write(conn, "ada", "d.two", "task:1")
+        assert await audit.seal(conn) == 2
+        assert await rows(conn, scans) == [{"scans": 0}]
+        assert await rows(conn, read) == [{"lines": 0}]
 
 
 async def test_the_command_finds_a_log_that_was_written_anew(
