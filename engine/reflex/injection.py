@@ -81,7 +81,15 @@ def _written(text: str, folded: Folded) -> Iterator[Hit]:
             continue
         plain = shown.encode("utf-8", "replace")
         for entry, begin, until in matcher("written").occurring(plain):
-            for span in spans(entry.value, entry.width, plain, begin, until):
-                place = len(plain[: span[0]].decode()), len(plain[: span[1]].decode())
+            for place in _in_characters(plain, spans(entry.value, entry.width, plain, begin, until)):
                 if place[0] < CHUNK:
                     yield from _hit(entry, shown, place, folded.origin(first + place[0], first + place[1]))
+
+
+def _in_characters(plain: bytes, found: Iterable[Span]) -> Iterator[Span]:
+    """Spans in UTF-8, in order and apart, as spans in its text; each stretch is counted once."""
+    done = count = 0
+    for start, end in found:
+        first = count + len(plain[done:start].decode())
+        done, count = end, first + len(plain[start:end].decode())
+        yield first, count

@@ -84,7 +84,11 @@ def _found(
     every = list(_acted(joined, found, policy))
     left = _unpardoned(every, joined.text, pardoned)
     kept = {(hit.rule, hit.end) for hit, _, _ in left}
-    spared = [hit for hit in found if hit.category == "pii" and (hit.rule, hit.end) not in kept]
+    spared = [
+        hit
+        for hit in found
+        if hit.category == "pii" and hit.confidence >= ACT_FROM and (hit.rule, hit.end) not in kept
+    ]
     if spared and policy.pii != "allow":  # what passes lets nothing pass that it overlaps
         more = list(_acted(joined, covered(joined.text, spared), policy))
         every += more
