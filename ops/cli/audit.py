@@ -15,7 +15,7 @@ from engine.store import audit
 from ops.cli.exits import Exit
 from ops.cli.local import loaded
 from ops.cli.output import Format, Output, say
-from ops.cli.remote import Shape
+from ops.cli.remote import Query, Shape
 
 _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
@@ -26,6 +26,7 @@ def verify(
         typer.Option("--expect", metavar="NUMBER:DIGEST", help="A head that an earlier verify printed."),
     ] = None,
     output: Shape = Format.TABLE,
+    query: Query = None,
 ) -> None:
     """Read the audit log against its seals. Exit code 1 when a line or a seal was changed, removed or slipped in.
 
@@ -40,8 +41,8 @@ def verify(
     told = {name: head[name] for name in ("lines", "seals", "unsealed", "dropped", "head")} | {
         "faults": faults
     }
-    if output is not Format.TABLE:
-        Output(output).show(told)
+    if output is not Format.TABLE or query:
+        Output(output, query).show(told)
     elif faults:
         Output().show(faults, "number", "fault")
     else:
