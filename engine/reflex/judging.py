@@ -16,6 +16,10 @@ from engine.reflex.walk import Exempt, Joined, Path, Piece, join
 
 _ROUNDS = 3  # redacting can bring a value to light that a longer one had covered; then once more
 
+MOST = 1_000
+"""Findings that a verdict names, those that decide it first: each takes thirty times the room of the text that brings
+it about, and is stored several times."""
+
 Acted = tuple[Hit, Piece, Action]
 Search = Callable[[str], Sequence[Hit]]
 """Finds the hits in a text, in order; they may overlap."""
@@ -36,7 +40,8 @@ def judge(
     is neither judged nor altered; any other such text is judged like the rest. A hit that is `pardoned` stays as it
     is, and is no finding. After block, each finding that blocks has its `fingerprint` as its digest. Both are asked
     of nothing but what the policy acts on. What is found is what `search` finds, which is asked again for what
-    redacting leaves. The caller looks at `policy.on`. Raises GateUnavailable when the matcher cannot work.
+    redacting leaves. All of it decides, and MOST are told as findings. The caller looks at `policy.on`. Raises
+    GateUnavailable when the matcher cannot work.
     """
     joined = join(value, exempt)
     every, acted = _found(joined, policy, pardoned, search)
@@ -147,7 +152,10 @@ def _strictest(acted: list[Acted]) -> Action:
 def _findings(
     text: str, acted: list[Acted], dirty: dict[str, str], fingerprint: Fingerprint | None = None
 ) -> tuple[Finding, ...]:
-    """The findings; with a `fingerprint`, those that block are digested, or all where redacting failed."""
+    """MOST findings; with a `fingerprint`, those that block are digested, or all where redacting failed."""
+    if len(acted) > MOST:
+        worst = _strictest(acted)
+        acted = sorted(acted, key=lambda entry: entry[2] != worst)[:MOST]
     found = [_finding(text, hit, piece, action, dirty) for hit, piece, action in acted]
     if fingerprint is not None:
         guilty = "block" if any(one.action == "block" for one in found) else "redact"

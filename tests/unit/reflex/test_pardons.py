@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.execution.pardons import Pardons, Place
 from engine.reflex import DEFAULT_POLICY, Match, Policy, Verdict, digest, judge
+from engine.reflex.judging import MOST
 from tests.examples import examples
 
 SSN, OTHER, MAIL = "219-44-8071", "219-44-8072", "zoe.quick@fastmail.com"
@@ -114,6 +115,21 @@ def test_what_was_covered_can_be_released_in_its_turn() -> None:
     second = [finding.digest for finding in judged(GLUED, first).findings]
     assert (len(first), len(second)) == (1, 1)
     assert judged(GLUED, first + second).value is GLUED
+
+
+def test_a_flood_of_findings_is_named_in_part_and_blocks_whole() -> None:
+    """A verdict is stored: a text that is all addresses does not make it a hundred times as large. What decides is
+    named, and a release of what is named lets nothing else pass."""
+    many = {"mails": [f"u{number}@corp.example" for number in range(MOST + 5)], "note": f"{ORDER} now"}
+    flagged = judged(many, policy=Policy(pii="flag"))
+    assert (flagged.action, len(flagged.findings)) == ("block", MOST)
+    assert [finding.category for finding in flagged.findings if finding.digest] == ["injection"]
+    first = digests_of(many)
+    assert len(first) == MOST
+    left = judged(many, first)
+    assert (left.action, len(left.findings)) == ("block", 6)
+    redacted = judge(many, Policy(pii="redact", injection="flag"))
+    assert not any("@" in mail for mail in redacted.value["mails"])
 
 
 def test_a_kind_that_is_allowed_covers_no_other() -> None:
