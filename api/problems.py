@@ -147,7 +147,7 @@ def of_database(error: psycopg.Error) -> DueworkError | None:
         error, pg.SerializationFailure | pg.DeadlockDetected | pg.LockNotAvailable | pg.QueryCanceled
     ):
         return StoreUnavailable("the database was too busy for this request; try it again")
-    if isinstance(error, psycopg.DataError):
+    if isinstance(error, psycopg.DataError | pg.ProgramLimitExceeded):
         return Malformed("the request holds a text or a number that cannot be stored")
     return None
 

@@ -1,4 +1,12 @@
--- Everything that 0003 made but its role, which other databases of the server may use.
+-- Everything that 0003 made but its role, which other databases of the server may use. What was asked for and is committed
+-- was promised: it is not dropped unseen.
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM duework.request) THEN
+    RAISE EXCEPTION 'requests by SQL wait in duework.request' USING ERRCODE = 'restrict_violation',
+      HINT = 'Let a worker answer them, or delete them, and try again.';
+  END IF;
+END $$;
 CREATE OR REPLACE VIEW duework.runs_live (
   run_id, task_id, task, task_version, trigger, status, success, attempt, scheduled_for, started_at,
   finished_at, duration_ms, params, output, error, worker, parent_run_id) AS

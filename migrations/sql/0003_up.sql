@@ -117,7 +117,10 @@ END $$;
 -- Roles are cluster-wide: made if absent, never dropped, because another database may use them.
 DO $$
 BEGIN
-  CREATE ROLE duework_application NOLOGIN;
+  -- Looked for first: whoever may not make roles may still use one that somebody has made for it.
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'duework_application') THEN
+    CREATE ROLE duework_application NOLOGIN;
+  END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL; -- another database of this cluster made it, perhaps at this very moment
 END $$;

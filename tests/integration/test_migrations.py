@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,12 +20,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from psycopg import sql
 from sqlalchemy import create_engine, inspect
+from sqlalchemy.exc import DBAPIError
 
 import migrations
 from engine import db
 from engine.db import Connection
 from engine.errors import StoreUnavailable
 from engine.settings import Settings
+from engine.store import audit
 from engine.store.columns import metadata
 from engine.store.views import allowances_view, quarantine_view, runs_view
 from ops import binaries
@@ -69,6 +73,44 @@ def test_up_down_up(empty_database_url: str) -> None:
     assert catalog(empty_database_url) == first
     migrations.upgrade(empty_database_url)
     assert catalog(empty_database_url) == first, "a second upgrade finds nothing to do"
+
+
+async def test_the_way_back_loses_no_request(empty_database_url: str) -> None:
+    """A run that an application was promised, and that no worker has seen yet, stops it; what is done comes along."""
+    url = empty_database_url
+    await asyncio.to_thread(migrations.upgrade, url)
+    async with await db.connect(url, "test") as conn:
+        run_id = await queue(conn, await make_task(conn))
+        await conn.execute("SELECT duework.run_now('job')")
+        await audit.write(conn, "ada", "task.made", "task:1")
+        assert await audit.seal(conn) == 1
+        with pytest.raises(DBAPIError, match="requests by SQL wait"):
+            await asyncio.to_thread(migrations.downgrade, url, "0002")
+        await conn.execute("DELETE FROM duework.request")
+    await asyncio.to_thread(migrations.downgrade, url, "0001")
+    await asyncio.to_thread(migrations.upgrade, url)
+    async with await db.connect(url, "test") as conn:
+        assert await one(conn, "SELECT run_id FROM duework.runs") == run_id
+        assert await audit.seal(conn) == 1
+        assert await audit.faults(conn) == []
+
+
+async def test_a_role_that_is_there_is_not_made(empty_database_url: str) -> None:
+    """Whoever may not make roles can upgrade where they have been made."""
+    await asyncio.to_thread(migrations.upgrade, empty_database_url, "0002")
+    name = sql.Identifier(f"plain_{uuid4().hex}")
+    script = (Path(migrations.__file__).parent / "sql" / "0003_up.sql").read_bytes()
+    block = script[script.index(b"DO $$") : script.index(b"REVOKE EXECUTE")]
+    async with await db.connect(empty_database_url, "test") as conn:
+        roles = "SELECT count(*) FROM pg_roles WHERE rolname = 'duework_application'"
+        assert await one(conn, roles) == 1, "the template of the tests has made it"
+        await conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(name))
+        try:
+            await conn.execute(sql.SQL("SET ROLE {}").format(name))
+            await conn.execute(block)
+        finally:
+            await conn.execute("RESET ROLE")
+            await conn.execute(sql.SQL("DROP ROLE {}").format(name))
 
 
 def psql() -> str | None:

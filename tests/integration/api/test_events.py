@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import httpx2
@@ -112,3 +113,12 @@ async def test_events_are_listed_and_counted(api: httpx2.AsyncClient) -> None:
     assert [each["payload"]["n"] for each in first["items"] + rest["items"]] == [4, 3, 2, 1, 0]
     topics = (await api.get("/events/topics")).json()["items"]
     assert [(each["topic"], each["count"]) for each in topics] == [("odd", 3), ("even", 2)]
+
+
+async def test_names_that_fit_no_index_are_refused(api: httpx2.AsyncClient) -> None:
+    """PostgreSQL says so as late as the insert: 400, and no defect of ours."""
+    drawn = random.Random(7)
+    source, name = ("".join(chr(drawn.randrange(0x20000, 0x2A6D0)) for _ in range(n)) for n in (500, 255))
+    event = {"specversion": "1.0", "type": "a.b", "source": source, "id": name}
+    answer = await api.post("/events", json=event, headers={"Content-Type": "application/cloudevents+json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), answer.text
