@@ -259,7 +259,8 @@ def _next_steps(state: Path) -> str:
   {command} up                  everything, to stay, on a database of your own; then in another terminal:
   {command} apply -f {examples}
   {command} run database-health -p slow_ms=0 --wait 30s
-  {command} run list --status blocked
+  {command} run inbox-triage --wait 30s      blocked, and held; then:
+  {command} quarantine list
   {command} doctor
   DUEWORK_STATE_DIR={state} {command} up     goes on with this demo's database instead
 """
