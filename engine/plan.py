@@ -85,8 +85,13 @@ class Run:
 
     @property
     def budget(self) -> Mapping[str, Any]:
-        """What the run itself may spend, beside its pipeline's budget: a submission says it with its goal."""
-        return self.params.get("budget") or {} if self.trigger == "submit" else {}
+        """What the run itself may spend, beside its pipeline's budget: a submission says it with its goal.
+
+        A definition's own parameter of that name stands in for it, and may be anything: what is no limit is none.
+        """
+        given = self.params.get("budget") if self.trigger == "submit" else None
+        limits = given.items() if isinstance(given, Mapping) else ()
+        return {name: most for name, most in limits if type(most) in (int, float)}
 
     @property
     def counted(self) -> int:

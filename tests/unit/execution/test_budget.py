@@ -175,3 +175,13 @@ async def test_a_submission_brings_a_budget_of_its_own() -> None:
             *(step(name, "t.once") for name in "abc"), budget={"max_tokens": 30}, run=run
         )
         assert (code(outcome), len(stage.calls)) == ("budget_exceeded", begun)
+
+
+async def test_what_is_no_budget_is_none() -> None:
+    """A parameter `budget` that a definition gives may be anything; it ends no run."""
+    for budget in ("high", 7, ["max_tokens"], {"max_tokens": "10", "max_cost_usd": True}, {"other": 1}, {}):
+        stage = Stage(answers={"a": used(10)})
+        run = replace(RUN, trigger="submit", params={"budget": budget})
+        assert (
+            await stage.run(step("a", "t.once"), budget={"max_tokens": 30}, run=run)
+        ).status == "succeeded"
