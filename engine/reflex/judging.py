@@ -50,7 +50,9 @@ def judge(
         return Verdict("pass", (), value)
     action = _strictest(acted)
     if action == "redact":
-        clean = _clean(value, joined, acted, policy, exempt, pardoned, search)
+        clean, shown, around, blocking = _clean(value, joined, acted, policy, exempt, pardoned, search)
+        if blocking:  # named at its places in the redacted text: before, it was not there
+            return Verdict("block", _findings(shown.text, blocking, dirty | around, fingerprint), None)
         if clean is not None:
             return Verdict("redact", _findings(joined.text, acted, dirty), clean)
         action = "block"
@@ -67,18 +69,23 @@ def _clean(
     exempt: Exempt | None,
     pardoned: Pardon | None,
     search: Search,
-) -> Any:
-    """`value` redacted until nothing is left to redact; None if that does not come to an end."""
+) -> tuple[Any, Joined, dict[str, str], list[Acted]]:
+    """`value` redacted until nothing is left to redact, None if that does not come to an end; and what redacting has
+    brought to light that blocks, with the text that it stands in and its dirty keys."""
+    dirty: dict[str, str] = {}
     for _ in range(_ROUNDS):
         spans = [(piece, hit.start - piece.joined, hit.end - piece.joined, mark(hit.kind))
                  for hit, piece, action in acted if action == "redact"]  # fmt: skip
         value = redacted(value, spans)
         joined = join(value, exempt)
-        _, left = _found(joined, policy, pardoned, search)
+        every, left = _found(joined, policy, pardoned, search)
+        dirty = _dirty_keys(every)
+        if blocking := [entry for entry in left if entry[2] == "block"]:
+            return None, joined, dirty, blocking
         acted = [entry for entry in left if entry[2] == "redact"]
         if not acted:
-            return value
-    return None
+            return value, joined, dirty, []
+    return None, joined, dirty, []
 
 
 def _found(
