@@ -144,10 +144,17 @@ def unavailable(url: str, error: Exception) -> StoreUnavailable:
     )
 
 
-@cache
 def query(name: str) -> bytes:
-    """The text of `engine/store/queries/<name>.sql`, read once."""
-    return resources.files("engine.store.queries").joinpath(f"{name}.sql").read_bytes()
+    """The text of `engine/store/queries/<name>.sql`."""
+    return _statements()[name]
+
+
+@cache
+def _statements() -> Mapping[str, bytes]:
+    """All of them, read at once by the first statement that a process sends (2 ms): an upgrade that is installed over a
+    running process must not mix its statements with the code from before."""
+    files = resources.files("engine.store.queries").iterdir()
+    return {file.name.removesuffix(".sql"): file.read_bytes() for file in files if file.name.endswith(".sql")}
 
 
 async def fetch(conn: Connection, name: str, values: Mapping[str, Any] | None = None) -> list[Row]:
