@@ -38,7 +38,7 @@ from engine.errors import Conflict, DueworkError, StoreUnavailable
 from engine.gate.client import open_gate
 from engine.metrics import Metrics
 from engine.reflex.proof import prepare
-from engine.service import Service, stop_signals
+from engine.service import Service, ended, stop_signals
 from engine.settings import EMBEDDED, Settings
 from engine.store.allowances import LOOK_EVERY as READ_EVERY
 from engine.store.allowances import AllowList
@@ -142,9 +142,7 @@ async def _looking(catalog: LiveCatalog, allowed: AllowList) -> AsyncIterator[No
     try:
         yield
     finally:
-        for task in looking:
-            task.cancel()
-        await asyncio.wait(looking)
+        await ended(looking)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -73,6 +73,15 @@ async def attempted(round_: Callable[[], Awaitable[object]], log: Any) -> bool:
         log.warning("service.failed", error=str(error), kind=type(error).__name__)
         return False
     return True
+
+
+async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a pool that hands out a connection at that moment swallows a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
 
 
 @contextmanager

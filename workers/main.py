@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -19,7 +18,7 @@ from engine.errors import ValidationFailed
 from engine.gate.client import open_gate
 from engine.metrics import Metrics
 from engine.reflex.proof import prepare
-from engine.service import Service, stop_signals
+from engine.service import Service, ended, stop_signals
 from engine.settings import Settings
 from engine.store import leases, notifier
 from engine.store.allowances import LOOK_EVERY as READ_EVERY
@@ -70,7 +69,7 @@ async def serve(settings: Settings) -> None:
             tasks = [asyncio.create_task(service.run(), name=service.name) for service in services]
             await ending.begun.wait()
             await coordinator.drain()
-        await _ended(tasks)
+        await ended(tasks)
         await watch.finish()
         await heartbeat.forget()
         log.info("worker.stopped", worker=config.process.id)
@@ -99,15 +98,6 @@ class Ending:
         if self._calls > 1:
             os._exit(130)
         self.begun.set()
-
-
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: a pool that hands out a connection at that moment swallows a cancellation."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=1)
 
 
 def _services(

@@ -9,8 +9,9 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from engine.service import LONGEST_PAUSE, Service, attempted, stop_signals
+from engine.service import LONGEST_PAUSE, Service, attempted, ended, stop_signals
 from engine.telemetry import logger
+from tests.polling import others_run
 
 NEVER, AT_ONCE = timedelta(hours=1), timedelta(0)
 
@@ -114,3 +115,21 @@ async def test_signals_are_heard_each_time_and_only_within() -> None:
             await arrived.wait()
     assert len(heard) == 2
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_tasks_end_although_one_swallows_a_cancellation() -> None:
+    """As a pool does that hands out a connection at that moment: it is told once more."""
+    told = 0
+
+    async def stubborn() -> None:
+        nonlocal told
+        while told < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told += 1
+
+    task = asyncio.create_task(stubborn())
+    await others_run(1)
+    await ended([task])
+    assert (task.done(), told) == (True, 2)
