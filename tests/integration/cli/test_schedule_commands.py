@@ -86,7 +86,7 @@ def test_a_backfill_asks_first_and_can_be_canceled(duework: Command, nightly: st
         (("--start", "7d", "--running"), 2, "--cancel"),
         (("--start", "7d", "--cancel"), 2, "--cancel"),
         (("--start", "soon"), 3, "/start"),
-        (("--start", "900d", "--max", "3"), 3, "/max"),
+        (("--start", "900d", "--max", "3"), 3, "raise max"),
         (("--start", "2026-03-01", "--end", "2126-01-01"), 3, "/end"),
     ],
 )
