@@ -144,7 +144,7 @@ class RequestCheck:
         params = run_params(task["name"], document, content)
         if not content:
             return None
-        policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
+        policy = reflex.policy_of(document)
         pardon = self.allowed.pardon(task["id"])
         checked: dict[str, Any] = await door.admit(
             self.metrics, params, policy, "the parameters", pardon, ask=self.ask, task_id=task["id"]

@@ -40,6 +40,10 @@ PASSED_ON = (
 """What decides who calls; an inner request says the same of it as the outer one."""
 
 
+INTERNAL_ERROR = -32603
+"""JSON-RPC's code for what cannot be told better."""
+
+
 class McpEndpoint:
     """The endpoint, an ASGI application. `open` holds what runs behind it while the API is up."""
 
@@ -124,15 +128,10 @@ def _masked(body: bytes) -> bytes:
         return reflex.mask(body.decode("utf-8", "replace")).encode()
     if not isinstance(answer, dict) or "error" not in answer:
         return body
-    return json.dumps(answer | {"error": _throughout(answer["error"])}).encode()
-
-
-def _throughout(value: Any) -> Any:
-    if isinstance(value, str):
-        return reflex.mask(value)
-    if isinstance(value, dict):
-        return {reflex.mask(name): _throughout(member) for name, member in value.items()}
-    return [_throughout(item) for item in value] if isinstance(value, list) else value
+    told = reflex.cleaned(answer["error"])
+    if not isinstance(told, dict):  # nothing of it may be told but that it is one
+        told = {"code": INTERNAL_ERROR, "message": told}
+    return json.dumps(answer | {"error": told}).encode()
 
 
 async def _held(manager: Any, up: asyncio.Event, stop: asyncio.Event) -> None:

@@ -31,7 +31,7 @@ async def submit(call: Call) -> Answer:
         params: dict[str, Any] = await door.admit(
             resources.metrics,
             run_params(row["name"], document, given),
-            reflex.strictest(reflex.parse_policy(document.get("reflex", {}))),
+            reflex.policy_of(document),
             "what was submitted",
             resources.allowed.pardon(row["id"]),
             ask=resources.ask,

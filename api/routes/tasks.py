@@ -189,7 +189,7 @@ async def admitted_params(call: Call, row: Row) -> dict[str, Any] | None:
     params = run_params(row["name"], document, given)
     if not given:
         return None
-    policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
+    policy = reflex.policy_of(document)
     metrics, ask, pardon = (
         call.resources.metrics,
         call.resources.ask,

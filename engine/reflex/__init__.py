@@ -4,7 +4,15 @@ from engine.reflex.cleaning import cleaned
 from engine.reflex.detection import mask, scan
 from engine.reflex.digests import Match, digest
 from engine.reflex.judging import judge
-from engine.reflex.policy import DEFAULT_POLICY, Policy, below_floor, parse_policy, strictest, written
+from engine.reflex.policy import (
+    DEFAULT_POLICY,
+    Policy,
+    below_floor,
+    parse_policy,
+    policy_of,
+    strictest,
+    written,
+)
 from engine.reflex.verdict import Finding, Verdict
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "judge",
     "mask",
     "parse_policy",
+    "policy_of",
     "scan",
     "strictest",
     "written",

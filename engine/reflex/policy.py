@@ -99,6 +99,11 @@ def strictest(*layers: Mapping[str, Any]) -> Policy:
     return Policy(**members)
 
 
+def policy_of(document: Mapping[str, Any]) -> Policy:
+    """What a stored definition says of the values that come to it from outside: its own layer over the default."""
+    return strictest(parse_policy(document.get("reflex", {})))
+
+
 def below_floor(policy: Policy, floor: Policy) -> list[str]:
     """The members of `policy` looser than `floor`; who defines such needs the scope reflex:loosen."""
     looser = {

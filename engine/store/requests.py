@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from engine import db
-from engine.db import Connection, Row
+from engine.db import Connection
 from engine.errors import DueworkError
 
 
@@ -35,17 +35,11 @@ class Asked:
     external_id: str | None
     reason: str | None
     content: str | None
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: Row) -> Self:
-        """From a row of take_requests.sql."""
-        return cls(**row)
 
 
 async def take(conn: Connection, *, first: int = 0, limit: int = 100) -> list[Asked]:
     """The next requests with numbers from `first` on, in their order; nobody else takes them in this transaction."""
-    return [Asked.of(row) for row in await db.fetch(conn, "take_requests", {"first": first, "limit": limit})]
+    return [Asked(**row) for row in await db.fetch(conn, "take_requests", {"first": first, "limit": limit})]
 
 
 async def remove(conn: Connection, number: int) -> None:
@@ -65,10 +59,9 @@ async def end(
     task_id: UUID,
     status: str,
     error: dict[str, Any],
-    now: datetime | None = None,
 ) -> None:
     """Write the end of a run that was never begun; `error` has passed the gate."""
-    values = {"run_id": run_id, "task_id": task_id, "status": status, "error": Jsonb(error), "now": now}
+    values = {"run_id": run_id, "task_id": task_id, "status": status, "error": Jsonb(error)}
     await db.execute(conn, "end_request", values)
 
 

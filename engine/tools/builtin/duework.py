@@ -111,7 +111,7 @@ class DueworkTools:
             raise ToolRejected(f"task {task['name']!r} is canceled")
         document = await tasks.definition(conn, task["id"], task["version"])
         params = _params(task["name"], document, arguments.get("params", {}))
-        policy = reflex.strictest(reflex.parse_policy(document.get("reflex", {})))
+        policy = reflex.policy_of(document)
         verdict = await self._judged(params, policy, call)
         if verdict.action != "pass":
             await self.allowed.read(conn)
